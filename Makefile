@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+# mown. The first half is read by the kernel's build system, the second by make.
+ifneq ($(KERNELRELEASE),)
+
+obj-y += src/
+
+else
+
+# The kernel to build for; the virtual machine has one of its own.
+KVER ?= $(shell uname -r)
+KDIR ?= /lib/modules/$(KVER)/build
+# The kernel that demo and check boot: see selftests/vmtest.sh
+KERNEL ?= 6.1
+
+vmtest := selftests/vmtest.sh -k $(KERNEL)
+
+help:
+	@echo 'make                  build src/mown.ko for the running kernel'
+	@echo 'make KVER=VERSION     ... for another whose headers are installed'
+	@echo 'make KDIR=DIRECTORY   ... for a kernel built or unpacked there'
+	@echo 'make demo             see mown at work in a virtual machine'
+	@echo 'make check            run all tests in a virtual machine'
+	@echo 'make static           run the static checks'
+	@echo 'make install          install the module; depmod is left to you'
+	@echo 'make clean            remove what was built'
+
+modules:
+	@test -e $(KDIR)/Makefile || { echo 'mown: no kernel headers in $(KDIR):' \
+		'apt-get install linux-headers-$(KVER), or set KVER= or KDIR=' >&2; \
+		exit 1; }
+	+$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+install: modules
+	+$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+
+clean:
+	rm -rf build
+	find src selftests -name '*.o' -o -name '*.ko' -o -name '*.mod' \
+		-o -name '*.mod.c' -o -name '.*.cmd' -o -name modules.order \
+		-o -name Module.symvers | xargs -r rm -f
+	rm -f Module.symvers modules.order .*.cmd
+
+# What demo and check share: Debian's packages, the kernel, and mown for it.
+guest-setup:
+	selftests/setup.sh
+	+$(MAKE) --no-print-directory modules KDIR="$$($(vmtest) --kdir)"
+
+demo: guest-setup
+	+$(MAKE) --no-print-directory -C selftests/test_modules \
+		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
+	selftests/demo.sh $(KERNEL)
+
+check: guest-setup
+	selftests/check.sh -k $(KERNEL)
+
+static: guest-setup
+	selftests/static.sh "$$($(vmtest) --kdir)"
+
+.PHONY: help modules install clean guest-setup demo check static
+.DEFAULT_GOAL := modules
+endif

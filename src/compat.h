@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between kernel versions, from 6.1 on, and nothing else. Each
+ * shim says which kernel changed what.
+ */
+#ifndef _MOWN_COMPAT_H
+#define _MOWN_COMPAT_H
+
+#include <linux/ftrace.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/stackdepot.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "mown needs Linux 6.1 or newer"
+#endif
+
+/* 6.4 replaced the two layouts of struct module by an array of regions. */
+static inline unsigned long mown_init_text(const struct module *mod,
+					   unsigned long *size)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+	*size = mod->init_layout.size;
+	return (unsigned long)mod->init_layout.base;
+#else
+	*size = mod->mem[MOD_INIT_TEXT].size;
+	return (unsigned long)mod->mem[MOD_INIT_TEXT].base;
+#endif
+}
+
+/* 6.4 made the second argument of kvfree_call_rcu() the pointer itself. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+static inline void mown_kvfree_call_rcu(struct rcu_head *head, void *ptr)
+{
+	unsigned long arg = head ? (unsigned long)head - (unsigned long)ptr :
+				   (unsigned long)ptr;
+
+	kvfree_call_rcu(head, (rcu_callback_t)arg);
+}
+
+static inline unsigned long mown_kvfree_call_rcu_ptr(unsigned long head,
+						     unsigned long func)
+{
+	return head ? head - func : func;
+}
+#else
+static inline void mown_kvfree_call_rcu(struct rcu_head *head, void *ptr)
+{
+	kvfree_call_rcu(head, ptr);
+}
+
+static inline unsigned long mown_kvfree_call_rcu_ptr(unsigned long head,
+						     unsigned long ptr)
+{
+	return ptr;
+}
+#endif
+
+/* 6.9 replaced the allocate argument by flags. */
+static inline depot_stack_handle_t
+mown_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp, bool alloc)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
+	return __stack_depot_save(entries, nr, 0, gfp, alloc);
+#else
+	return stack_depot_save_flags(entries, nr, gfp,
+			alloc ? STACK_DEPOT_FLAG_CAN_ALLOC : 0);
+#endif
+}
+
+/*
+ * 6.2 brought ftrace_regs_get_argument(). Before it, only x86 had
+ * DYNAMIC_FTRACE_WITH_ARGS.
+ */
+#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
+#define MOWN_HAVE_FTRACE_ARGS 1
+static inline unsigned long mown_ftrace_arg(struct ftrace_regs *fregs,
+					    unsigned int n)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+	return regs_get_kernel_argument(&fregs->regs, n);
+#else
+	return ftrace_regs_get_argument(fregs, n);
+#endif
+}
+#endif
+
+#endif /* _MOWN_COMPAT_H */

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Exits: an owner's end, and the account of it
+ *
+ * What is live when a module goes is left behind, not proven leaked: the
+ * kernel may lawfully hold it. It is given back where the author has promised
+ * that nothing outlives the module; else its records stay as orphans, and an
+ * orphan that is freed later by anybody is not left behind any more. The
+ * accounts outlive their modules, and name sites by text kept in time.
+ */
+#include <linux/async.h>
+#include <linux/irq_work.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/workqueue.h>
+
+#include "mown.h"
+
+/* How many accounts are kept; with the oldest its orphans are forgotten. */
+#define MOWN_EXITS_MAX 64
+/* How many sites the log names of one exit. */
+#define MOWN_EXIT_LOG_SITES 8
+/* How many records are taken under one hold of a stripe's lock. */
+#define MOWN_SETTLE_BATCH 32
+
+/**
+ * struct mown_exit_site - what was left behind by one call site
+ * @ip: the return address of the call
+ * @count: objects
+ * @bytes: of them
+ * @family: their family
+ */
+struct mown_exit_site {
+	unsigned long ip;
+	atomic_long_t count;
+	atomic_long_t bytes;
+	u32 family;
+};
+
+/**
+ * struct mown_exit - the account of an owner that has gone
+ * @list: in mown_exits, oldest first
+ * @owner: the owner while it has orphans, else NULL
+ * @name: its module's name
+ * @names: of its sites, or NULL if there was no memory for them
+ * @allocated: objects recorded
+ * @freed: released through mown
+ * @elsewhere: seen to be freed by others
+ * @reclaimed: given back by mown
+ * @left: objects left behind, less those freed late
+ * @left_bytes: of them
+ * @late: orphans freed since
+ * @nr: how many sites there are
+ * @site: by address; the last is for what has no place of its own
+ *
+ * The atomic members change under the stripe's lock of the object concerned,
+ * the rest is set before the account is in the list.
+ */
+struct mown_exit {
+	struct list_head list;
+	struct mown_owner *owner;
+	char name[MODULE_NAME_LEN];
+	struct mown_names *names;
+	unsigned long allocated;
+	unsigned long freed;
+	unsigned long elsewhere;
+	unsigned long reclaimed;
+	atomic_long_t left;
+	atomic_long_t left_bytes;
+	atomic_long_t late;
+	unsigned int nr;
+	struct mown_exit_site site[];
+};
+
+/* Under mown_owners_lock. */
+static LIST_HEAD(mown_exits);
+static unsigned int mown_exits_nr;
+
+static void mown_exits_sweep_func(struct work_struct *work)
+{
+	mutex_lock(&mown_owners_lock);
+	mown_exits_sweep();
+	mown_net_update();
+	mutex_unlock(&mown_owners_lock);
+}
+
+static DECLARE_WORK(mown_exits_sweep_work, mown_exits_sweep_func);
+
+static void mown_exits_last_func(struct irq_work *work)
+{
+	schedule_work(&mown_exits_sweep_work);
+}
+
+static DEFINE_IRQ_WORK(mown_exits_last_work, mown_exits_last_func);
+
+static struct mown_exit_site *mown_exit_site(struct mown_exit *exit,
+					     unsigned long ip)
+{
+	unsigned int low = 0, high = exit->nr - 1;
+
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+
+		if (exit->site[mid].ip < ip)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return exit->site[low].ip == ip ? &exit->site[low] :
+					  &exit->site[exit->nr - 1];
+}
+
+static void mown_exit_add(struct mown_exit *exit, const struct mown_record *rec,
+			  long sign)
+{
+	struct mown_exit_site *site = mown_exit_site(exit, rec->site);
+
+	atomic_long_add(sign, &site->count);
+	atomic_long_add(sign * (long)rec->size, &site->bytes);
+	atomic_long_add(sign, &exit->left);
+	atomic_long_add(sign * (long)rec->size, &exit->left_bytes);
+}
+
+/* What was left behind is freed after all; its stripe is locked. */
+void mown_orphan_freed(struct mown_owner *owner, const struct mown_record *rec)
+{
+	struct mown_exit *exit = owner->exit;
+
+	mown_exit_add(exit, rec, -1);
+	atomic_long_inc(&exit->late);
+	if (atomic_long_read(&exit->left) == READ_ONCE(exit->reclaimed))
+		irq_work_queue(&mown_exits_last_work);
+}
+
+static struct mown_exit *mown_exit_new(struct mown_owner *owner)
+{
+	struct mown_sites sites = {};
+	struct mown_exit *exit;
+	unsigned int i;
+
+	/* Short of memory the account names fewer sites, or none. */
+	if (mown_sites_collect(owner, true, &sites))
+		pr_warn("%s: no memory to name every site\n", owner->name);
+	exit = kvzalloc(struct_size(exit, site, sites.nr + 1), GFP_KERNEL);
+	if (exit) {
+		strscpy(exit->name, owner->name, sizeof(exit->name));
+		exit->owner = owner;
+		exit->names = mown_names_new(owner, &sites);
+		exit->nr = sites.nr + 1;
+		for (i = 0; i < sites.nr; i++) {
+			exit->site[i].ip = sites.site[i].ip;
+			exit->site[i].family = sites.site[i].family;
+		}
+		exit->site[i].ip = ULONG_MAX;
+		mown_names_replace(owner, mown_names_new(owner, &sites));
+	}
+	mown_sites_free(&sites);
+	return exit;
+}
+
+static bool mown_reclaims(enum mown_word word, const struct mown_record *rec)
+{
+	if (!mown_net_complete())
+		return false;
+	return word == MOWN_RECLAIM || (word == MOWN_AUTO && !rec->dropin);
+}
+
+/*
+ * Decide about up to @max records of a stripe from @addr on, and take out of
+ * the tree what is to be reclaimed. Returns the last one looked at, or 0.
+ */
+static unsigned long mown_settle_some(struct mown_owner *owner,
+				      unsigned int index, unsigned long addr,
+				      struct mown_record **taken,
+				      unsigned int *nr)
+{
+	enum mown_word word = mown_policy(MOWN_LEFT_BEHIND);
+	struct mown_tree *tree = &owner->trees[index];
+	struct mown_exit *exit = owner->exit;
+	struct mown_record *rec, *next;
+	unsigned int looked = 0;
+	unsigned long flags;
+
+	*nr = 0;
+	raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
+	for (rec = mown_tree_above(tree, addr), addr = 0;
+	     rec && looked < MOWN_SETTLE_BATCH; rec = next, looked++) {
+		next = mown_tree_next(rec);
+		addr = next ? rec->addr : 0;
+		if (rec->state == MOWN_ELSEWHERE) {
+			taken[(*nr)++] = mown_forget(owner, index, rec);
+			continue;
+		}
+		if (rec->state != MOWN_LIVE)
+			continue;
+		if (!mown_reclaims(word, rec)) {
+			rec->orphan = true;
+			mown_exit_add(exit, rec, 1);
+			continue;
+		}
+		if (!mown_class_fits(rec)) {
+			mown_count(owner, MOWN_STALE);
+			rec->state = MOWN_ELSEWHERE;
+		} else {
+			mown_exit_add(exit, rec, 1);
+			WRITE_ONCE(exit->reclaimed, exit->reclaimed + 1);
+		}
+		tree->live--;
+		tree->bytes -= rec->size;
+		mown_tree_erase(tree, rec);
+		taken[(*nr)++] = rec;
+	}
+	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
+	return addr;
+}
+
+/* Every record is counted as what it is from here on; nothing is added. */
+static void mown_settle_all(struct mown_owner *owner)
+{
+	struct mown_record *taken[MOWN_SETTLE_BATCH];
+	unsigned int index, i, nr;
+	unsigned long addr;
+
+	for (index = 0; index < MOWN_STRIPES; index++) {
+		addr = 0;
+		do {
+			addr = mown_settle_some(owner, index, addr, taken, &nr);
+			for (i = 0; i < nr; i++) {
+				if (taken[i]->state == MOWN_LIVE)
+					mown_give_back(taken[i]->family,
+						       taken[i]->addr);
+				mown_record_free(taken[i]);
+			}
+			cond_resched();
+		} while (addr);
+	}
+}
+
+struct mown_exit_line {
+	const struct mown_exit_site *site;
+	long bytes;
+};
+
+static int mown_exit_line_more(const void *a, const void *b)
+{
+	const struct mown_exit_line *x = a, *y = b;
+
+	return x->bytes == y->bytes ? 0 : x->bytes < y->bytes ? 1 : -1;
+}
+
+/* To the seq_file, or to the log if there is none. */
+#define mown_exit_print(m, fmt, ...)				\
+do {								\
+	if (m)							\
+		seq_printf(m, fmt "\n", ##__VA_ARGS__);		\
+	else							\
+		pr_warn(fmt "\n", ##__VA_ARGS__);		\
+} while (0)
+
+static void mown_exit_show_sites(struct seq_file *m, struct mown_exit *exit,
+				 unsigned int max)
+{
+	struct mown_exit_line *lines;
+	unsigned int i, nr = 0;
+
+	lines = kvmalloc_array(exit->nr, sizeof(*lines), GFP_KERNEL);
+	if (!lines)
+		return;
+	for (i = 0; i < exit->nr; i++) {
+		if (!atomic_long_read(&exit->site[i].count))
+			continue;
+		lines[nr].site = &exit->site[i];
+		lines[nr++].bytes = atomic_long_read(&exit->site[i].bytes);
+	}
+	sort(lines, nr, sizeof(*lines), mown_exit_line_more, NULL);
+	for (i = 0; i < min(nr, max); i++) {
+		const struct mown_exit_site *site = lines[i].site;
+		const char *name = mown_names_find(exit->names, site->ip);
+
+		mown_exit_print(m, "%ld %ld %s %s",
+				atomic_long_read(&site->count), lines[i].bytes,
+				mown_family_names[site->family],
+				name ?: "(not named)");
+	}
+	if (nr > max)
+		mown_exit_print(m, "and %u more sites, see debugfs mown/exits",
+				nr - max);
+	kvfree(lines);
+}
+
+static void mown_exit_show(struct seq_file *m, struct mown_exit *exit)
+{
+	long late = atomic_long_read(&exit->late);
+
+	seq_printf(m, "%s: allocated %lu, freed %lu, released elsewhere %lu, left behind %ld (%ld bytes), reclaimed %lu",
+		   exit->name, exit->allocated, exit->freed, exit->elsewhere,
+		   atomic_long_read(&exit->left),
+		   atomic_long_read(&exit->left_bytes), exit->reclaimed);
+	if (late)
+		seq_printf(m, ", freed late %ld", late);
+	seq_putc(m, '\n');
+	mown_exit_show_sites(m, exit, UINT_MAX);
+}
+
+int mown_exits_show(struct seq_file *m)
+{
+	struct mown_exit *exit;
+
+	seq_puts(m, "mown exits 1\n");
+	mutex_lock(&mown_owners_lock);
+	list_for_each_entry(exit, &mown_exits, list) {
+		if (!list_is_first(&exit->list, &mown_exits))
+			seq_putc(m, '\n');
+		mown_exit_show(m, exit);
+	}
+	mutex_unlock(&mown_owners_lock);
+	return 0;
+}
+
+static void mown_exit_tell(struct mown_exit *exit)
+{
+	long left = atomic_long_read(&exit->left);
+
+	if (!left)
+		return;
+	pr_warn("%s: left behind %ld objects (%ld bytes), reclaimed %lu\n",
+		exit->name, left, atomic_long_read(&exit->left_bytes),
+		exit->reclaimed);
+	mown_exit_show_sites(NULL, exit, MOWN_EXIT_LOG_SITES);
+	if (mown_policy(MOWN_LEFT_BEHIND) == MOWN_PANIC)
+		panic("mown: %s left %ld objects behind", exit->name, left);
+}
+
+/* Forget the orphans of an account that is dropped. */
+static void mown_exit_drop_orphans(struct mown_owner *owner)
+{
+	struct mown_record *rec;
+	unsigned long flags;
+	unsigned int index;
+
+	for (index = 0; index < MOWN_STRIPES; index++) {
+		struct mown_tree *tree = &owner->trees[index];
+
+		do {
+			raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
+			rec = mown_tree_above(tree, 0);
+			if (rec)
+				rec = mown_forget(owner, index, rec);
+			raw_spin_unlock_irqrestore(&mown_stripes[index].lock,
+						   flags);
+			if (rec)
+				mown_record_free(rec);
+		} while (rec);
+	}
+}
+
+static void mown_exit_drop(struct mown_exit *exit)
+{
+	list_del(&exit->list);
+	mown_exits_nr--;
+	if (exit->owner) {
+		mown_exit_drop_orphans(exit->owner);
+		mown_owner_remove(exit->owner);
+	}
+	mown_names_free(exit->names);
+	kvfree(exit);
+}
+
+/* Let the owners go that have no orphans any more. */
+void mown_exits_sweep(void)
+{
+	struct mown_exit *exit;
+
+	lockdep_assert_held(&mown_owners_lock);
+	list_for_each_entry(exit, &mown_exits, list) {
+		if (!exit->owner || atomic_long_read(&exit->left) !=
+		    exit->reclaimed)
+			continue;
+		mown_owner_remove(exit->owner);
+		exit->owner = NULL;
+	}
+}
+
+/**
+ * mown_settle - end an owner whose module has run its last code but for what
+ *		 is waited for here
+ * @owner: it; its faces are gone when this begins. May be freed by this.
+ *
+ * Context: Process, with the module's text still in place.
+ */
+void mown_settle(struct mown_owner *owner)
+{
+	struct mown_exit *exit;
+	struct mown_sums sums;
+
+	/* Work and callbacks of the module may still release its memory. */
+	async_synchronize_full();
+	rcu_barrier();
+	mown_owner_stop(owner);
+	mown_rcu_flush();
+	mown_quarantine_trim(owner, 0);
+	mown_report_flush();
+
+	exit = mown_exit_new(owner);
+	mutex_lock(&mown_owners_lock);
+	mown_owner_forget_module(owner);
+	if (!exit) {
+		pr_warn("%s: no memory for its account, nothing is reclaimed\n",
+			owner->name);
+		mown_exit_drop_orphans(owner);
+		mown_owner_remove(owner);
+		mutex_unlock(&mown_owners_lock);
+		return;
+	}
+	owner->exit = exit;
+	mown_settle_all(owner);
+	mown_owner_sum(owner, &sums);
+	exit->allocated = sums.value[MOWN_ALLOCATED];
+	exit->freed = sums.value[MOWN_FREED];
+	exit->elsewhere = sums.value[MOWN_RELEASED_ELSEWHERE];
+	mown_exit_tell(exit);
+	list_add_tail(&exit->list, &mown_exits);
+	if (++mown_exits_nr > MOWN_EXITS_MAX)
+		mown_exit_drop(list_first_entry(&mown_exits, struct mown_exit,
+						list));
+	mown_exits_sweep();
+	mutex_unlock(&mown_owners_lock);
+}
+
+/* No module can come or go any more. The net is off after this. */
+void mown_exits_exit(void)
+{
+	struct mown_exit *exit, *next;
+
+	mutex_lock(&mown_owners_lock);
+	list_for_each_entry_safe(exit, next, &mown_exits, list)
+		mown_exit_drop(exit);
+	mown_net_update();
+	mutex_unlock(&mown_owners_lock);
+	irq_work_sync(&mown_exits_last_work);
+	cancel_work_sync(&mown_exits_sweep_work);
+}

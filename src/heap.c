@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The heap: what happens to a record when its object is allocated, released,
+ * resized, or freed by somebody else
+ *
+ * All ways in end here, and all decisions about an address are taken here,
+ * under the lock of its stripe. What comes of a decision is done when the lock
+ * is dropped: memory is given back by the caller (a return value of true says
+ * so), violations are described under the lock and reported after it.
+ */
+#include <linux/irq_work.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "mown.h"
+
+const char * const mown_family_names[MOWN_NR_FAMILIES] = {
+	[MOWN_KMALLOC] = "kmalloc",
+};
+
+/* The release functions, by family. */
+void mown_give_back(enum mown_family family, unsigned long addr)
+{
+	switch (family) {
+	case MOWN_KMALLOC:
+		kfree((void *)addr);
+		break;
+	default:
+		WARN_ONCE(1, "mown: no family %d\n", family);
+	}
+}
+
+/*
+ * What a kmalloc() object takes in memory by the page's own word, or 0 if the
+ * page is not one that kmalloc() gave. Reads the page, not the object.
+ */
+size_t mown_usable_size(unsigned long addr)
+{
+	struct page *page = virt_to_head_page((void *)addr);
+
+	if (PageSlab(page))
+		return ksize((void *)addr);
+	if (PageHead(page) && page_address(page) == (void *)addr)
+		return page_size(page);
+	return 0;
+}
+
+/*
+ * Can the record's object be what is at its address? An object that was
+ * resized in place has any class that holds it, one of KFENCE its own size.
+ */
+bool mown_class_fits(const struct mown_record *rec)
+{
+	size_t usable = mown_usable_size(rec->addr);
+
+	if (rec->resized)
+		return usable >= rec->size;
+	return usable && (usable == kmalloc_size_roundup(rec->size) ||
+			  usable == rec->size);
+}
+
+/*
+ * The record of @addr, whoever owns it; the stripe is locked. The caller's own
+ * owner, if it has one, is tried first.
+ */
+struct mown_record *mown_find(unsigned int index, unsigned long addr,
+			      struct mown_owner *me, struct mown_owner **owner)
+{
+	struct mown_record *rec;
+
+	if (likely(me)) {
+		rec = mown_tree_find(&me->trees[index], addr);
+		if (likely(rec)) {
+			*owner = me;
+			return rec;
+		}
+	}
+	if (!*mown_filter_slot(&mown_stripes[index], addr))
+		return NULL;
+	list_for_each_entry_rcu((*owner), &mown_owners, list) {
+		if (*owner == me)
+			continue;
+		rec = mown_tree_find(&(*owner)->trees[index], addr);
+		if (rec)
+			return rec;
+	}
+	return NULL;
+}
+
+/* @rec leaves state LIVE; its stripe is locked. */
+static void mown_tree_not_live(struct mown_tree *tree,
+			       const struct mown_record *rec)
+{
+	tree->live--;
+	tree->bytes -= rec->size;
+}
+
+/*
+ * The object of @rec is gone, or begins to go, without us: unlink the record,
+ * the stripe being locked. Returns it if it is the caller's to send home, NULL
+ * if a holder has it, who will find it gone.
+ */
+struct mown_record *mown_forget(struct mown_owner *owner, unsigned int index,
+				struct mown_record *rec)
+{
+	struct mown_tree *tree = &owner->trees[index];
+
+	mown_tree_erase(tree, rec);
+	switch (rec->state) {
+	case MOWN_LIVE:
+		mown_tree_not_live(tree, rec);
+		return rec;
+	case MOWN_ELSEWHERE:
+		return rec;
+	case MOWN_QUARANTINED:
+		if (mown_quarantine_remove(&owner->quarantine, rec))
+			return rec;
+		break;
+	case MOWN_RCU:
+		/* Without a slot only its object leads back to it. */
+		if (!rec->freed)
+			return rec;
+		break;
+	}
+	rec->state = MOWN_GONE;
+	return NULL;
+}
+
+/* ---- Allocation ---- */
+
+static void mown_stale_func(struct irq_work *work)
+{
+	pr_warn_once("a record was wrong: its memory was freed on a path that mown does not see; see stale in debugfs mown/NAME/stats\n");
+}
+
+static DEFINE_IRQ_WORK(mown_stale_work, mown_stale_func);
+
+/*
+ * The allocator has given out memory that @stale covers, or its page says so:
+ * @stale is wrong, its object was freed on a path that nobody saw. The stripe
+ * is locked.
+ */
+void mown_drop_stale(struct mown_owner *owner, unsigned int index,
+		     struct mown_record *stale)
+{
+	if (stale->orphan)
+		mown_orphan_freed(owner, stale);
+	else
+		mown_count(owner, MOWN_STALE);
+	irq_work_queue(&mown_stale_work);
+	stale = mown_forget(owner, index, stale);
+	if (stale)
+		mown_record_send_home(stale);
+}
+
+static void mown_drop_stale_elsewhere(struct mown_owner *me,
+				      unsigned int index, unsigned long addr)
+{
+	struct mown_record *stale;
+	struct mown_owner *owner;
+
+	list_for_each_entry_rcu(owner, &mown_owners, list) {
+		if (owner == me)
+			continue;
+		stale = mown_tree_find(&owner->trees[index], addr);
+		if (stale)
+			mown_drop_stale(owner, index, stale);
+	}
+}
+
+static void mown_raise_max_size(struct mown_owner *owner, size_t size)
+{
+	size_t max = READ_ONCE(owner->max_size);
+
+	/* Other stripes do the same at the same time. */
+	while (unlikely(size > max) &&
+	       !try_cmpxchg(&owner->max_size, &max, size))
+		;
+}
+
+static bool mown_insert(struct mown_record *rec, const struct module *mod)
+{
+	unsigned int index = mown_stripe_index(rec->addr);
+	struct mown_stripe *stripe;
+	struct mown_record *stale;
+	struct mown_owner *owner;
+	struct mown_tree *tree;
+	unsigned long flags;
+	bool ok;
+
+	stripe = mown_lock(index, &flags);
+	owner = mown_owner_find(mod);
+	ok = owner && !owner->dying;
+	if (likely(ok)) {
+		if (*mown_filter_slot(stripe, rec->addr))
+			mown_drop_stale_elsewhere(owner, index, rec->addr);
+		tree = &owner->trees[index];
+		while (unlikely(stale = mown_tree_insert(tree, rec)))
+			mown_drop_stale(owner, index, stale);
+		tree->allocated++;
+		tree->live++;
+		tree->bytes += rec->size;
+		mown_raise_max_size(owner, rec->size);
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return ok;
+}
+
+/*
+ * Record what the kernel has just allocated for @caller. Never fails: without
+ * a record the object goes untracked, and is counted as that.
+ */
+void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
+		 const struct mown_caller *caller)
+{
+	struct mown_record *rec;
+
+	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
+		return ptr;
+	rec = mown_record_new(gfp);
+	if (unlikely(!rec)) {
+		mown_untracked(caller->mod);
+		return ptr;
+	}
+	rec->addr = (unsigned long)ptr;
+	rec->size = size;
+	rec->site = caller->site;
+	rec->when = jiffies;
+	rec->stack = mown_stack_save(caller->site, gfp);
+	rec->pid = mown_pid();
+	rec->cpu = raw_smp_processor_id();
+	rec->state = MOWN_LIVE;
+	rec->family = family;
+	rec->dropin = caller->way == MOWN_DROPIN;
+	rec->resized = false;
+	rec->accounted = !!(gfp & __GFP_ACCOUNT);
+	rec->orphan = false;
+	if (unlikely(!mown_insert(rec, caller->mod))) {
+		mown_record_free(rec);
+		mown_untracked(caller->mod);
+	}
+	return ptr;
+}
+
+/* ---- Release ---- */
+
+/*
+ * Take @rec out of state LIVE, the stripe being locked: from here on nobody
+ * else can release its object through mown. The record is described in @freed
+ * as far as it goes into quarantine or waits for RCU.
+ */
+void mown_claim(struct mown_owner *owner, struct mown_tree *tree,
+		struct mown_record *rec, struct mown_owner *me,
+		const struct mown_caller *caller, u32 stack,
+		struct mown_freed *freed)
+{
+	mown_tree_not_live(tree, rec);
+	if (unlikely(rec->orphan))
+		mown_orphan_freed(owner, rec);
+	else
+		tree->freed++;
+	if (unlikely(owner != me))
+		mown_count(owner, MOWN_FOREIGN_FREES);
+	freed->rec = rec;
+	freed->site = caller->site;
+	freed->when = jiffies;
+	freed->stack = stack;
+	freed->alloc_when = rec->when;
+	freed->alloc_stack = rec->stack;
+	freed->pid = mown_pid();
+	freed->cpu = raw_smp_processor_id();
+}
+
+/* May the object wait in quarantine? The stripe is locked. */
+bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
+		struct mown_freed *freed)
+{
+	unsigned long limit = READ_ONCE(mown_quarantine_bytes);
+	size_t usable;
+
+	if (!limit || owner->dying || rec->accounted || !mown_net_complete())
+		return false;
+	usable = mown_usable_size(rec->addr);
+	freed->bytes = usable;
+	return usable && usable <= limit;
+}
+
+/*
+ * kfree_sensitive() of an object that goes into quarantine. The record is on
+ * its way there meanwhile, and nobody else can give the object back; false if
+ * somebody did from elsewhere.
+ */
+static bool mown_wipe(struct mown_record *rec, struct mown_freed *freed,
+		      unsigned int index, unsigned long *flags)
+{
+	struct mown_stripe *stripe = &mown_stripes[index];
+
+	rec->freed = NULL;
+	rec->state = MOWN_QUARANTINED;
+	raw_spin_unlock_irqrestore(&stripe->lock, *flags);
+	memzero_explicit((void *)rec->addr, freed->bytes);
+	raw_spin_lock_irqsave(&stripe->lock, *flags);
+	return rec->state != MOWN_GONE;
+}
+
+/**
+ * mown_release - release an object
+ * @ptr: its address, not NULL nor ZERO_SIZE_PTR
+ * @caller: who wants it freed
+ * @sensitive: zero it if it goes into quarantine
+ *
+ * Context: Where kfree() may be called.
+ * Return: true if the caller is to give @ptr back to the kernel now, for it is
+ *	   not recorded any more or never was; false if it waits in quarantine,
+ *	   or the release was refused.
+ */
+bool mown_release(const void *ptr, const struct mown_caller *caller,
+		  bool sensitive)
+{
+	unsigned int index = mown_stripe_index((unsigned long)ptr);
+	u32 stack = mown_stack_save(caller->site, GFP_NOWAIT);
+	struct mown_owner *me, *owner;
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+	struct mown_freed freed;
+	unsigned long flags;
+	bool give;
+
+	rcu_read_lock();
+	stripe = mown_lock(index, &flags);
+	me = mown_owner_find(caller->mod);
+	rec = mown_find(index, (unsigned long)ptr, me, &owner);
+	if (unlikely(!rec || rec->state != MOWN_LIVE))
+		return mown_not_live(stripe, flags, ptr, rec, owner, me,
+				     caller);
+	mown_claim(owner, &owner->trees[index], rec, me, caller, stack, &freed);
+	give = !mown_keeps(owner, rec, &freed);
+	if (!give && unlikely(sensitive) &&
+	    !mown_wipe(rec, &freed, index, &flags)) {
+		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+		mown_record_free(rec);
+		rcu_read_unlock();
+		return false;
+	}
+	if (!give)
+		give = !mown_quarantine_push(&owner->quarantine, &freed);
+	if (give)
+		mown_tree_erase(&owner->trees[index], rec);
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	if (give)
+		mown_record_free(rec);
+	else
+		mown_quarantine_trim(owner, READ_ONCE(mown_quarantine_bytes));
+	rcu_read_unlock();
+	return give;
+}
+
+/* ---- Resizing ---- */
+
+/**
+ * mown_may_resize - what krealloc() may do with an object
+ * @ptr: its address, not NULL nor ZERO_SIZE_PTR
+ * @caller: who wants it resized
+ *
+ * Context: Where krealloc() may be called.
+ * Return: OURS if it is recorded and live, NOT_OURS if the kernel's krealloc()
+ *	   shall have it, REFUSED if it was released before or is none.
+ */
+enum mown_verdict mown_may_resize(const void *ptr,
+				  const struct mown_caller *caller)
+{
+	unsigned int index = mown_stripe_index((unsigned long)ptr);
+	struct mown_owner *me, *owner;
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+	unsigned long flags;
+
+	rcu_read_lock();
+	stripe = mown_lock(index, &flags);
+	me = mown_owner_find(caller->mod);
+	rec = mown_find(index, (unsigned long)ptr, me, &owner);
+	if (unlikely(!rec || rec->state != MOWN_LIVE))
+		return mown_not_live(stripe, flags, ptr, rec, owner, me,
+				     caller) ? MOWN_NOT_OURS : MOWN_REFUSED;
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	rcu_read_unlock();
+	return MOWN_OURS;
+}
+
+/* The live object at @ptr has @size bytes from now on, at the same place. */
+void mown_resized(const void *ptr, size_t size)
+{
+	unsigned int index = mown_stripe_index((unsigned long)ptr);
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	unsigned long flags;
+
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, (unsigned long)ptr, NULL, &owner);
+	if (rec && rec->state == MOWN_LIVE) {
+		owner->trees[index].bytes += size - rec->size;
+		rec->size = size;
+		rec->resized = true;
+		mown_raise_max_size(owner, size);
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+}
+
+/* ---- What the net sees ---- */
+
+static void mown_seen_elsewhere(struct mown_owner *owner,
+				const struct mown_record *rec)
+{
+	if (rec->orphan)
+		mown_orphan_freed(owner, rec);
+	else
+		mown_count(owner, MOWN_RELEASED_ELSEWHERE);
+}
+
+/*
+ * Somebody frees @addr, and not through mown: that cannot be refused. The
+ * record goes with the object; if the object was released before, this free
+ * is its one real free, for it had not been given back.
+ *
+ * Context: Any but NMI, with whatever locks held: prints and frees nothing.
+ */
+void mown_observe_free(unsigned long addr, unsigned long site)
+{
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_record *rec, *mine = NULL;
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_event event;
+	unsigned long flags;
+	bool twice = false;
+
+	if (likely(!mown_maybe_recorded(addr)))
+		return;
+	rcu_read_lock();
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, addr, NULL, &owner);
+	if (rec) {
+		twice = rec->state == MOWN_QUARANTINED ||
+			rec->state == MOWN_RCU;
+		if (twice) {
+			mown_describe_call(&event, addr, site);
+			mown_describe_object(&event, owner, rec);
+		} else if (rec->state == MOWN_LIVE) {
+			mown_seen_elsewhere(owner, rec);
+		}
+		mine = mown_forget(owner, index, rec);
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	if (mine)
+		mown_record_send_home(mine);
+	if (twice) {
+		event.violation = MOWN_DOUBLE_FREE;
+		event.elsewhere = true;
+		event.action = "cannot be refused; it had not been given back, so this is its one free";
+		mown_count(owner, MOWN_DOUBLE_FREES);
+		mown_report(&event);
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * Somebody hands @addr to the kernel's kfree_rcu(). A live object is taken for
+ * gone from here on; its record stays until the memory goes, so that a second
+ * free is known for what it is. A released one is freed a second time.
+ */
+void mown_observe_rcu(unsigned long addr, unsigned long site)
+{
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	unsigned long flags;
+	bool live;
+
+	if (likely(!mown_maybe_recorded(addr)))
+		return;
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, addr, NULL, &owner);
+	live = rec && rec->state == MOWN_LIVE;
+	if (live) {
+		mown_seen_elsewhere(owner, rec);
+		mown_tree_not_live(&owner->trees[index], rec);
+		rec->state = MOWN_ELSEWHERE;
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	if (rec && !live)
+		mown_observe_free(addr, site);
+}
+
+/* With nothing recorded any more. */
+void mown_heap_exit(void)
+{
+	irq_work_sync(&mown_stale_work);
+}

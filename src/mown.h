@@ -1,0 +1,674 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * mown: the data model, and what its files offer each other
+ *
+ * Dependencies point one way: ways in (api.c, net.c, modules.c) -> core
+ * (heap.c, record.c, owner.c, quarantine.c, rcu.c, exits.c, report.c, ...) ->
+ * kernel. The faces (sysfs.c, debugfs.c) read the core, the core knows no face.
+ *
+ * Notes on locking
+ * ----------------
+ *
+ * stripe->lock (raw, interrupts off)
+ *	All that concerns an address: the records of the addresses that hash to
+ *	the stripe, of every owner, their states, the owners' trees and counts
+ *	of the stripe, and the stripe's filter. A page's addresses share a
+ *	stripe. Finding an owner by its module, and walking the owners, also
+ *	happens here: interrupts are off, so synchronize_rcu() waits for it.
+ *
+ * owner->quarantine.lock (raw, interrupts off)
+ *	The owner's ring of released objects, and record->freed of those in it.
+ *
+ * rcu_cpu->lock (raw, interrupts off; rcu.c)
+ *	The CPU's open batch of objects that wait for a grace period.
+ *
+ * mown_event_lock (raw, interrupts off; report.c)
+ *	The queue of events that wait to be reported.
+ *
+ * mown_owners_lock (mutex)
+ *	The list and the hash of owners against each other's writers, an
+ *	owner's names, exit blocks, and whether the net is on. Never held across
+ *	the removal of a file: that waits for readers which may want the mutex.
+ *
+ * mown_history_lock (mutex; report.c)
+ *	The reports kept for debugfs.
+ *
+ * Order: mown_owners_lock -> stripe->lock -> quarantine.lock or rcu_cpu->lock.
+ * mown_history_lock and mown_event_lock are innermost, never nested with one
+ * another. No two stripes are ever locked together. Under a raw lock nothing
+ * allocates, frees, prints, sleeps or calls out.
+ *
+ * Who holds a record
+ * ------------------
+ *
+ * A record in state LIVE or ELSEWHERE belongs to its tree. When the owner
+ * releases the object, whoever took the record out of state LIVE holds it: on
+ * the way into quarantine, in a slot there, on the way out, or in a batch that
+ * waits for a grace period. Only the holder gives the object back to the
+ * kernel and frees the record. If meanwhile somebody else frees the object in
+ * a way that cannot be refused (the net sees it), the record is unlinked and
+ * becomes GONE: the holder then frees the record only.
+ *
+ * Owners are freed after a grace period. Whoever uses one outside the locks
+ * above is in an RCU read-side section or holds a reference.
+ */
+#ifndef _MOWN_INTERNAL_H
+#define _MOWN_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/cache.h>
+#include <linux/hash.h>
+#include <linux/jiffies.h>
+#include <linux/kallsyms.h>
+#include <linux/list.h>
+#include <linux/llist.h>
+#include <linux/module.h>
+#include <linux/mown.h>
+#include <linux/mutex.h>
+#include <linux/rbtree.h>
+#include <linux/refcount.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/spinlock.h>
+
+#define MOWN_VERSION "0.1"
+
+/* ---- Records: record.c ---- */
+
+#define MOWN_STRIPE_BITS 8
+#define MOWN_STRIPES BIT(MOWN_STRIPE_BITS)
+
+/* What fills the stripe's cache line behind a lock of four bytes. */
+#define MOWN_FILTER_SLOTS 60
+
+/**
+ * struct mown_stripe - a share of all addresses, on a cache line of its own
+ * @lock: see the notes on locking
+ * @filter: how many records each slot of the share counts, saturating;
+ *	    written under @lock, read without it: a slot of 0 proves that there
+ *	    is no record of the address. It is raised before an allocation
+ *	    returns, so whoever can free the address sees it raised.
+ */
+struct mown_stripe {
+	raw_spinlock_t lock;
+	u8 filter[MOWN_FILTER_SLOTS];
+} ____cacheline_aligned_in_smp;
+
+/**
+ * enum mown_state - what mown knows of a recorded object
+ * @MOWN_LIVE: allocated
+ * @MOWN_RCU: released by its owner, waits for a grace period in a batch
+ * @MOWN_QUARANTINED: released by its owner, not given back to the kernel yet
+ * @MOWN_ELSEWHERE: given to the kernel's own kfree_rcu(), not by mown
+ * @MOWN_GONE: freed by somebody else while a holder had the record; unlinked
+ */
+enum mown_state {
+	MOWN_LIVE,
+	MOWN_RCU,
+	MOWN_QUARANTINED,
+	MOWN_ELSEWHERE,
+	MOWN_GONE,
+};
+
+/**
+ * enum mown_family - which functions allocate and release an object
+ * @MOWN_KMALLOC: kmalloc() and kfree(), with all that end in them
+ * @MOWN_NR_FAMILIES: how many there are
+ */
+enum mown_family {
+	MOWN_KMALLOC,
+	MOWN_NR_FAMILIES,
+};
+
+/**
+ * struct mown_record - an allocation
+ * @node: in the owner's tree of the address's stripe, keyed by @addr
+ * @addr: where it is; constant
+ * @size: bytes asked for
+ * @site: the return address of the call that allocated it
+ * @when: jiffies at the allocation, while state is not RCU or QUARANTINED
+ * @stack: stack depot handle of the allocation, or 0; likewise
+ * @freed: where and when it was released, in state RCU or QUARANTINED; NULL
+ *	   while the holder has it on the way. The slot keeps @when and @stack.
+ * @pid: the allocating task, 0 in interrupts
+ * @cpu: the CPU it was allocated on
+ * @state: enum mown_state, under the stripe's lock
+ * @family: enum mown_family
+ * @dropin: came in by the drop-in
+ * @resized: shrunk or grown in place, so @size may not give the size class
+ * @accounted: charged to a memory cgroup, so not to be kept in quarantine
+ * @orphan: counted as left behind by its owner, which has gone
+ *
+ * All but @freed is under the stripe's lock. One cache line on 64-bit.
+ */
+struct mown_record {
+	struct rb_node node;
+	unsigned long addr;
+	size_t size;
+	unsigned long site;
+	union {
+		struct {
+			u32 when;
+			u32 stack;
+		};
+		struct mown_freed *freed;
+	};
+	u32 pid;
+	u16 cpu;
+	u8 state;
+	u8 family:4;
+	u8 dropin:1;
+	u8 resized:1;
+	u8 accounted:1;
+	u8 orphan:1;
+};
+
+#ifdef CONFIG_64BIT
+static_assert(sizeof(struct mown_record) == 64);
+#endif
+
+/**
+ * struct mown_freed - what is to be known of a released object besides its
+ *		       record: a slot of the quarantine's ring or of a batch
+ * @rec: the record, NULL in an empty slot
+ * @site: the return address of the call that released it
+ * @when: jiffies then
+ * @stack: stack depot handle of the release, or 0
+ * @alloc_when: the record's @when
+ * @alloc_stack: the record's @stack
+ * @bytes: what the object takes in memory
+ * @pid: the releasing task, 0 in interrupts
+ * @cpu: the CPU it was released on
+ */
+struct mown_freed {
+	struct mown_record *rec;
+	unsigned long site;
+	u32 when;
+	u32 stack;
+	u32 alloc_when;
+	u32 alloc_stack;
+	u32 bytes;
+	u32 pid;
+	u16 cpu;
+};
+
+/**
+ * struct mown_tree - an owner's share of a stripe, under the stripe's lock
+ * @root: its records by address
+ * @allocated: objects ever recorded
+ * @freed: objects released through mown, by whichever module
+ * @records: how many records are in it
+ * @live: how many of them are live
+ * @bytes: what the live ones sum up to
+ */
+struct mown_tree {
+	struct rb_root root;
+	unsigned long allocated;
+	unsigned long freed;
+	unsigned long records;
+	unsigned long live;
+	unsigned long bytes;
+};
+
+extern struct mown_stripe mown_stripes[MOWN_STRIPES];
+
+static inline unsigned int mown_stripe_index(unsigned long addr)
+{
+	return hash_long(addr >> PAGE_SHIFT, MOWN_STRIPE_BITS);
+}
+
+static inline u8 *mown_filter_slot(struct mown_stripe *stripe,
+				   unsigned long addr)
+{
+	u32 hash = (u32)(addr >> 3) * GOLDEN_RATIO_32;
+
+	return &stripe->filter[(u64)hash * MOWN_FILTER_SLOTS >> 32];
+}
+
+/* No lock: false only if there surely is no record of @addr. */
+static inline bool mown_maybe_recorded(unsigned long addr)
+{
+	struct mown_stripe *stripe = &mown_stripes[mown_stripe_index(addr)];
+
+	return READ_ONCE(*mown_filter_slot(stripe, addr));
+}
+
+static inline struct mown_stripe *mown_lock(unsigned int index,
+					    unsigned long *flags)
+	__acquires(&mown_stripes[index].lock)
+{
+	raw_spin_lock_irqsave(&mown_stripes[index].lock, *flags);
+	return &mown_stripes[index];
+}
+
+/* Who is to be named as the one at work: 0 is an interrupt. */
+static inline u32 mown_pid(void)
+{
+	return in_task() ? current->pid : 0;
+}
+
+int mown_record_init(void);
+void mown_record_exit(void);
+struct mown_record *mown_record_new(gfp_t gfp);
+void mown_record_free(struct mown_record *rec);
+void mown_record_send_home(struct mown_record *rec);
+void mown_record_flush_home(void);
+struct mown_record *mown_tree_find(const struct mown_tree *tree,
+				   unsigned long addr);
+struct mown_record *mown_tree_floor(const struct mown_tree *tree,
+				    unsigned long addr);
+struct mown_record *mown_tree_above(const struct mown_tree *tree,
+				    unsigned long addr);
+struct mown_record *mown_tree_next(struct mown_record *rec);
+struct mown_record *mown_tree_insert(struct mown_tree *tree,
+				     struct mown_record *rec);
+void mown_tree_erase(struct mown_tree *tree, struct mown_record *rec);
+
+/* ---- Quarantine: quarantine.c ---- */
+
+/* How many objects a ring holds at most. */
+#define MOWN_QUARANTINE_OBJECTS 1000
+/* Its slots, a power of two: as many more CPUs may push at a time. */
+#define MOWN_QUARANTINE_SLOTS 1024
+
+/**
+ * struct mown_quarantine - released objects, oldest first
+ * @lock: guards all of this
+ * @head: index of the oldest slot, not wrapped
+ * @tail: index past the newest slot, not wrapped
+ * @objects: slots in use between the two
+ * @bytes: what their objects take in memory
+ * @ring: MOWN_QUARANTINE_SLOTS slots
+ */
+struct mown_quarantine {
+	raw_spinlock_t lock;
+	unsigned int head;
+	unsigned int tail;
+	unsigned int objects;
+	unsigned long bytes;
+	struct mown_freed *ring;
+};
+
+struct mown_owner;
+
+extern unsigned long mown_quarantine_bytes;
+void mown_quarantine_set_default(void);
+int mown_quarantine_new(struct mown_quarantine *q);
+void mown_quarantine_free(struct mown_quarantine *q);
+bool mown_quarantine_push(struct mown_quarantine *q,
+			  const struct mown_freed *freed);
+bool mown_quarantine_remove(struct mown_quarantine *q,
+			    struct mown_record *rec);
+bool mown_quarantine_peek(struct mown_quarantine *q,
+			  const struct mown_record *rec,
+			  struct mown_freed *freed);
+void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
+
+/* ---- Owners: owner.c ---- */
+
+/*
+ * An owner's counters. Those before MOWN_RELEASED_ELSEWHERE are summed up from
+ * its trees and its quarantine; the others count what is too rare for that.
+ */
+enum mown_count {
+	MOWN_ALLOCATED,
+	MOWN_FREED,
+	MOWN_LIVE_OBJECTS,
+	MOWN_LIVE_BYTES,
+	MOWN_QUARANTINED_OBJECTS,
+	MOWN_QUARANTINED_BYTES,
+	MOWN_RELEASED_ELSEWHERE,
+	MOWN_STALE,
+	MOWN_UNTRACKED,
+	MOWN_UNTRACKED_FREED,
+	MOWN_UNKNOWN_PASSED,
+	MOWN_UNKNOWN_FREES,
+	MOWN_DOUBLE_FREES,
+	MOWN_INTERIOR_FREES,
+	MOWN_FOREIGN_FREES,
+	MOWN_NR_COUNTS,
+};
+
+/**
+ * struct mown_owner - a module that allocates through mown
+ * @hash: by @mod, while the module exists; RCU
+ * @list: in mown_owners; RCU. Goes when the module has gone and nothing that
+ *	  it left behind is still recorded.
+ * @mod: the module, compared only; NULL is the kernel itself
+ * @name: the module's
+ * @serial: owners made earlier have a lower one
+ * @refs: of the list and of readers; at 0 the owner is freed
+ * @dying: records nothing new; written under every stripe's lock
+ * @max_size: no recorded object is larger; grows only
+ * @untracked: objects of it that had to go without a record and are not freed
+ * @counts: by enum mown_count, for those that are not summed up
+ * @init_start: its init text, which goes when the module is live
+ * @init_size: bytes of it
+ * @init_gone: it has gone; written once
+ * @names: symbols of call sites that cannot be looked up any more, or NULL;
+ *	   replaced under mown_owners_lock
+ * @quarantine: of what it released
+ * @exit: its account, when it has gone
+ * @sysfs: the handle of sysfs.c
+ * @debugfs: the handle of debugfs.c
+ * @trees: its records, a tree a stripe
+ */
+struct mown_owner {
+	struct hlist_node hash;
+	struct list_head list;
+	struct module *mod;
+	char name[MODULE_NAME_LEN];
+	u64 serial;
+	refcount_t refs;
+	bool dying;
+	size_t max_size;
+	atomic_long_t untracked;
+	atomic_long_t counts[MOWN_NR_COUNTS];
+	unsigned long init_start;
+	unsigned long init_size;
+	bool init_gone;
+	struct mown_names __rcu *names;
+	struct mown_quarantine quarantine;
+	struct mown_exit *exit;
+	void *sysfs;
+	void *debugfs;
+	struct mown_tree trees[MOWN_STRIPES];
+};
+
+/* An owner's counters at a moment, and what its records are. */
+struct mown_sums {
+	unsigned long value[MOWN_NR_COUNTS];
+	unsigned long records;
+};
+
+extern struct mutex mown_owners_lock;
+extern struct list_head mown_owners;
+extern const char * const mown_count_names[MOWN_NR_COUNTS];
+extern const char * const mown_count_help[MOWN_NR_COUNTS];
+
+struct mown_owner *mown_owner_new(struct module *mod);
+void mown_owner_publish(struct mown_owner *owner);
+void mown_owner_remove(struct mown_owner *owner);
+void mown_owner_forget_module(struct mown_owner *owner);
+void mown_owner_stop(struct mown_owner *owner);
+struct mown_owner *mown_owner_find(const struct module *mod);
+struct mown_owner *mown_owner_next(struct mown_owner *owner);
+void mown_owner_put(struct mown_owner *owner);
+void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
+void mown_untracked(struct module *mod);
+extern atomic_long_t mown_untracked_ownerless;
+
+static inline void mown_count(struct mown_owner *owner, enum mown_count what)
+{
+	atomic_long_inc(&owner->counts[what]);
+}
+
+/* A record as a reader may have it when it is unlocked; see mown_record. */
+struct mown_copy {
+	unsigned long addr;
+	size_t size;
+	unsigned long site;
+	u32 when;
+	u32 pid;
+	u16 cpu;
+	u8 family;
+	bool live;
+};
+
+/* Where a walk over an owner's records stands; start with all zero. */
+struct mown_cursor {
+	unsigned int stripe;
+	unsigned long addr;
+};
+
+#define MOWN_COPIES 32
+unsigned int mown_owner_copy(struct mown_owner *owner,
+			     struct mown_cursor *cursor,
+			     struct mown_copy *copies, unsigned int max);
+
+/* ---- Sites: site.c ---- */
+
+/**
+ * struct mown_site - what an owner's objects of one call site sum up to
+ * @ip: the return address of the call
+ * @count: how many
+ * @bytes: how much
+ * @family: their family
+ */
+struct mown_site {
+	unsigned long ip;
+	unsigned long count;
+	unsigned long bytes;
+	u32 family;
+};
+
+/* Sites by @ip, unless sorted otherwise; start with all zero. */
+struct mown_sites {
+	struct mown_site *site;
+	unsigned int nr;
+	unsigned int room;
+};
+
+int mown_sites_collect(struct mown_owner *owner, bool live,
+		       struct mown_sites *sites);
+struct mown_site *mown_sites_find(const struct mown_sites *sites,
+				  unsigned long ip);
+void mown_sites_sort_by_bytes(struct mown_sites *sites);
+void mown_sites_free(struct mown_sites *sites);
+
+/* ---- Symbols: symbol.c ---- */
+
+/* Longer than any symbol with its offset, size and module. */
+#define MOWN_SYMBOL_LEN (KSYM_SYMBOL_LEN + 1)
+
+struct mown_names;
+struct mown_names *mown_names_new(struct mown_owner *owner,
+				  const struct mown_sites *sites);
+const char *mown_names_find(const struct mown_names *names, unsigned long ip);
+void mown_names_free(struct mown_names *names);
+void mown_names_replace(struct mown_owner *owner, struct mown_names *names);
+void mown_names_intern_init(struct mown_owner *owner);
+void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
+		 size_t len);
+
+/* ---- Policy: policy.c ---- */
+
+enum mown_violation {
+	MOWN_DOUBLE_FREE,
+	MOWN_UNKNOWN_FREE,
+	MOWN_INTERIOR_FREE,
+	MOWN_LEFT_BEHIND,
+	MOWN_NR_VIOLATIONS,
+};
+
+/* In the order in which a knob shows those that it knows. */
+enum mown_word {
+	MOWN_AUTO,
+	MOWN_REPORT,
+	MOWN_RECLAIM,
+	MOWN_WARN,
+	MOWN_PANIC,
+	MOWN_PASS,
+	MOWN_NR_WORDS,
+};
+
+extern const char * const mown_violation_names[MOWN_NR_VIOLATIONS];
+enum mown_word mown_policy(enum mown_violation violation);
+int mown_policy_set(enum mown_violation violation, const char *word);
+int mown_policy_show(enum mown_violation violation, char *buf);
+
+/* ---- Stacks: stack.c ---- */
+
+#define MOWN_STACK_MAX 16
+extern unsigned int mown_stack_depth;
+int mown_stack_set_depth(unsigned int depth);
+u32 __mown_stack_save(unsigned long site, gfp_t gfp);
+
+static inline u32 mown_stack_save(unsigned long site, gfp_t gfp)
+{
+	return likely(!READ_ONCE(mown_stack_depth)) ? 0 :
+	       __mown_stack_save(site, gfp);
+}
+
+/* ---- Reports: report.c ---- */
+
+/* Where and by whom something was done, and when, if it is dated. */
+struct mown_place {
+	unsigned long site;
+	u32 stack;
+	u32 when;
+	u32 pid;
+	u16 cpu;
+	bool dated;
+};
+
+/**
+ * struct mown_event - a violation, as seen under the lock, to be told later
+ * @violation: which; not MOWN_LEFT_BEHIND
+ * @action: what was done about it, a sentence
+ * @owner: the owner of the object, or of the call if there is no object
+ * @name: its name; "" if neither has an owner
+ * @ptr: what was freed
+ * @object: its address, 0 if none is known
+ * @size: its size in bytes
+ * @family: its family
+ * @released: it was released before
+ * @rcu: it waits for a grace period
+ * @elsewhere: the call was not mown's own but seen by the net
+ * @alloc: of the object
+ * @freed: the first time; not dated if not, or not known
+ * @now: of the call that is wrong
+ * @comm: its task
+ */
+struct mown_event {
+	enum mown_violation violation;
+	const char *action;
+	struct mown_owner *owner;
+	char name[MODULE_NAME_LEN];
+	unsigned long ptr;
+	unsigned long object;
+	size_t size;
+	u8 family;
+	bool released;
+	bool rcu;
+	bool elsewhere;
+	struct mown_place alloc;
+	struct mown_place freed;
+	struct mown_place now;
+	char comm[TASK_COMM_LEN];
+};
+
+int mown_report_init(void);
+void mown_report_exit(void);
+void mown_report(struct mown_event *event);
+void mown_report_flush(void);
+int mown_report_show(struct seq_file *m);
+unsigned long mown_report_bytes(void);
+extern atomic_long_t mown_reports_lost;
+
+/* ---- The core: heap.c ---- */
+
+/**
+ * struct mown_caller - who calls, and from where
+ * @mod: the module
+ * @way: by which way in
+ * @site: the return address of its call
+ */
+struct mown_caller {
+	struct module *mod;
+	enum mown_way way;
+	unsigned long site;
+};
+
+extern const char * const mown_family_names[MOWN_NR_FAMILIES];
+void mown_give_back(enum mown_family family, unsigned long addr);
+void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
+		 const struct mown_caller *caller);
+bool mown_release(const void *ptr, const struct mown_caller *caller,
+		  bool sensitive);
+
+/* For the other parts of the core; all want the stripe locked. */
+struct mown_record *mown_find(unsigned int index, unsigned long addr,
+			      struct mown_owner *me, struct mown_owner **owner);
+struct mown_record *mown_forget(struct mown_owner *owner, unsigned int index,
+				struct mown_record *rec);
+void mown_drop_stale(struct mown_owner *owner, unsigned int index,
+		     struct mown_record *stale);
+void mown_claim(struct mown_owner *owner, struct mown_tree *tree,
+		struct mown_record *rec, struct mown_owner *me,
+		const struct mown_caller *caller, u32 stack,
+		struct mown_freed *freed);
+bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
+		struct mown_freed *freed);
+size_t mown_usable_size(unsigned long addr);
+bool mown_class_fits(const struct mown_record *rec);
+
+/* What may be done with an object that somebody wants to resize. */
+enum mown_verdict {
+	MOWN_OURS,
+	MOWN_NOT_OURS,
+	MOWN_REFUSED,
+};
+
+enum mown_verdict mown_may_resize(const void *ptr,
+				  const struct mown_caller *caller);
+void mown_resized(const void *ptr, size_t size);
+void mown_heap_exit(void);
+void mown_observe_free(unsigned long addr, unsigned long site);
+void mown_observe_rcu(unsigned long addr, unsigned long site);
+
+/* ---- Wrong frees: wrong.c ---- */
+
+void mown_describe_call(struct mown_event *event, unsigned long ptr,
+			unsigned long site);
+void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
+			  const struct mown_record *rec);
+unsigned long mown_covering(struct mown_owner *owner, unsigned long addr);
+bool mown_not_live(struct mown_stripe *stripe, unsigned long flags,
+		   const void *ptr, struct mown_record *rec,
+		   struct mown_owner *owner, struct mown_owner *me,
+		   const struct mown_caller *caller);
+
+/* ---- Objects that wait for RCU: rcu.c ---- */
+
+bool mown_release_rcu(struct rcu_head *head, const void *ptr,
+		      const struct mown_caller *caller);
+void mown_rcu_init(void);
+void mown_rcu_flush(void);
+
+/* ---- Exits: exits.c ---- */
+
+void mown_settle(struct mown_owner *owner);
+void mown_orphan_freed(struct mown_owner *owner,
+		       const struct mown_record *rec);
+void mown_exits_sweep(void);
+void mown_exits_exit(void);
+int mown_exits_show(struct seq_file *m);
+
+/* ---- The net: net.c ---- */
+
+void mown_net_init(void);
+void mown_net_exit(void);
+void mown_net_spread(void);
+void mown_net_update(void);
+bool mown_net_complete(void);
+void mown_net_show(struct seq_file *m);
+
+/* ---- Ways in and faces ---- */
+
+int mown_modules_init(void);
+void mown_modules_exit(void);
+int mown_sysfs_init(void);
+void mown_sysfs_exit(void);
+void mown_sysfs_add(struct mown_owner *owner);
+void mown_sysfs_remove(struct mown_owner *owner);
+void mown_debugfs_init(void);
+void mown_debugfs_exit(void);
+void mown_debugfs_add(struct mown_owner *owner);
+void mown_debugfs_remove(struct mown_owner *owner);
+
+#undef pr_fmt
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#endif /* _MOWN_INTERNAL_H */

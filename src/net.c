@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The net: frees that do not come through mown, by whoever
+ *
+ * As long as an owner is there, probes on the allocator's tracepoints see
+ * every free in the system, and an ftrace_ops that only observes sees the few
+ * paths that pass no tracepoint. A record lives only as long as its object
+ * because of this: without a whole net nothing may wait in quarantine and
+ * nothing may be reclaimed, or mown would free what is free.
+ *
+ * Probes run with anything locked: see mown_observe_free().
+ */
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/tracepoint.h>
+#include <trace/events/kmem.h>
+
+#include "compat.h"
+#include "mown.h"
+
+/* Under mown_owners_lock; mown_net_whole is read without it. */
+static bool mown_net_on;
+static bool mown_net_whole;
+static const char *mown_net_hole;
+
+bool mown_net_complete(void)
+{
+	return READ_ONCE(mown_net_whole);
+}
+
+static void mown_probe_kfree(void *data, unsigned long site, const void *ptr)
+{
+	mown_observe_free((unsigned long)ptr, site);
+}
+
+static void mown_probe_kmem_cache_free(void *data, unsigned long site,
+				       const void *ptr,
+				       const struct kmem_cache *cache)
+{
+	mown_observe_free((unsigned long)ptr, site);
+}
+
+/*
+ * Memory of kmalloc() that is larger than its caches is pages of its own, and
+ * may be freed by the last put_page().
+ */
+static void mown_probe_mm_page_free(void *data, struct page *page,
+				    unsigned int order)
+{
+	if (order)
+		mown_observe_free((unsigned long)page_address(page), _RET_IP_);
+}
+
+/**
+ * struct mown_probe - a tracepoint of the net
+ * @name: its name
+ * @func: the probe
+ * @tp: the tracepoint, when it is found
+ * @on: the probe is registered
+ */
+struct mown_probe {
+	const char *name;
+	void *func;
+	struct tracepoint *tp;
+	bool on;
+};
+
+static struct mown_probe mown_probes[] = {
+	{ .name = "kfree", .func = mown_probe_kfree },
+	{ .name = "kmem_cache_free", .func = mown_probe_kmem_cache_free },
+	{ .name = "mm_page_free", .func = mown_probe_mm_page_free },
+};
+
+/* Not all of them are exported, but all can be walked. */
+static void mown_find_tracepoint(struct tracepoint *tp, void *data)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mown_probes); i++)
+		if (!strcmp(tp->name, mown_probes[i].name))
+			mown_probes[i].tp = tp;
+}
+
+static void mown_probes_register(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mown_probes); i++) {
+		struct mown_probe *probe = &mown_probes[i];
+
+		if (probe->on)
+			continue;
+		probe->on = probe->tp &&
+			    !tracepoint_probe_register(probe->tp, probe->func,
+						       NULL);
+		if (!probe->on)
+			mown_net_hole = probe->name;
+	}
+}
+
+static void mown_probes_unregister(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mown_probes); i++) {
+		struct mown_probe *probe = &mown_probes[i];
+
+		if (probe->on)
+			tracepoint_probe_unregister(probe->tp, probe->func,
+						    NULL);
+		probe->on = false;
+	}
+	tracepoint_synchronize_unregister();
+}
+
+#ifdef MOWN_HAVE_FTRACE_ARGS
+
+static void mown_see_kvfree_call_rcu(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops,
+				     struct ftrace_regs *fregs)
+{
+	if (in_nmi())
+		return;
+	mown_observe_rcu(mown_kvfree_call_rcu_ptr(mown_ftrace_arg(fregs, 0),
+						  mown_ftrace_arg(fregs, 1)),
+			 parent_ip);
+}
+
+/* kmem_cache_free_bulk(cache, nr, ptrs), which kfree_bulk() is, too. */
+static void mown_see_free_bulk(unsigned long ip, unsigned long parent_ip,
+			       struct ftrace_ops *ops,
+			       struct ftrace_regs *fregs)
+{
+	unsigned long i, nr = mown_ftrace_arg(fregs, 1);
+	void **ptrs = (void **)mown_ftrace_arg(fregs, 2);
+
+	if (in_nmi())
+		return;
+	for (i = 0; i < nr; i++)
+		mown_observe_free((unsigned long)ptrs[i], parent_ip);
+}
+
+/**
+ * struct mown_watch - a function that frees and passes no tracepoint
+ * @name: its name
+ * @ops: the observer. PERMANENT: while it is on, the kernel refuses to switch
+ *	 ftrace off. One each: they are told apart by what is called.
+ * @filtered: @ops has its filter, which it keeps: ftrace_free_filter() leaves
+ *	      ops in 6.1 that must not be used again
+ * @on: it is registered
+ */
+struct mown_watch {
+	const char *name;
+	struct ftrace_ops ops;
+	bool filtered;
+	bool on;
+};
+
+static struct mown_watch mown_watches[] = {
+	{
+		.name = "kvfree_call_rcu",
+		.ops = {
+			.func = mown_see_kvfree_call_rcu,
+			.flags = FTRACE_OPS_FL_PERMANENT,
+		},
+	}, {
+		.name = "kmem_cache_free_bulk",
+		.ops = {
+			.func = mown_see_free_bulk,
+			.flags = FTRACE_OPS_FL_PERMANENT,
+		},
+	},
+};
+
+static bool mown_watch_register(struct mown_watch *watch)
+{
+	/* ftrace wants to change the name's buffer. */
+	char name[KSYM_NAME_LEN];
+
+	if (!watch->filtered) {
+		strscpy(name, watch->name, sizeof(name));
+		watch->filtered = !ftrace_set_filter(&watch->ops, name,
+						     strlen(name), 1);
+	}
+	return watch->filtered && !register_ftrace_function(&watch->ops);
+}
+
+static void mown_watches_register(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mown_watches); i++) {
+		struct mown_watch *watch = &mown_watches[i];
+
+		if (!watch->on)
+			watch->on = mown_watch_register(watch);
+		if (!watch->on)
+			mown_net_hole = watch->name;
+	}
+}
+
+static void mown_watches_unregister(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mown_watches); i++) {
+		struct mown_watch *watch = &mown_watches[i];
+
+		/* It fails when ftrace has switched itself off for a bug. */
+		if (watch->on)
+			watch->on = unregister_ftrace_function(&watch->ops);
+	}
+}
+
+static void mown_watches_exit(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mown_watches); i++) {
+		struct mown_watch *watch = &mown_watches[i];
+
+		/* A hook that stays must not lose its text: nor can we go. */
+		while (watch->on) {
+			pr_emerg_once("ftrace does not let go of %s(): mown stays\n",
+				      watch->name);
+			schedule_timeout_idle(MAX_SCHEDULE_TIMEOUT);
+		}
+		if (watch->filtered)
+			ftrace_free_filter(&watch->ops);
+	}
+}
+
+#else
+
+static void mown_watches_register(void)
+{
+	mown_net_hole = "ftrace";
+}
+
+static void mown_watches_unregister(void) {}
+static void mown_watches_exit(void) {}
+
+#endif
+
+/*
+ * Before an owner is published: what could not be had earlier is tried again.
+ * Process context.
+ */
+void mown_net_spread(void)
+{
+	lockdep_assert_held(&mown_owners_lock);
+	if (mown_net_whole)
+		return;
+	mown_net_hole = NULL;
+	mown_probes_register();
+	mown_watches_register();
+	mown_net_on = true;
+	if (mown_net_hole)
+		pr_warn("the net is incomplete without %s: quarantine is off, nothing is reclaimed\n",
+			mown_net_hole);
+	WRITE_ONCE(mown_net_whole, !mown_net_hole);
+}
+
+/* When the last owner has gone nothing is left in anybody's way. */
+void mown_net_update(void)
+{
+	lockdep_assert_held(&mown_owners_lock);
+	if (!mown_net_on || !list_empty(&mown_owners))
+		return;
+	WRITE_ONCE(mown_net_whole, false);
+	mown_watches_unregister();
+	mown_probes_unregister();
+	mown_net_on = false;
+}
+
+void mown_net_show(struct seq_file *m)
+{
+	mutex_lock(&mown_owners_lock);
+	if (!mown_net_on)
+		seq_puts(m, "net off there is no owner, nothing of mown runs\n");
+	else if (!mown_net_hole)
+		seq_puts(m, "net complete every free of recorded memory is seen\n");
+	else
+		seq_printf(m, "net incomplete(%s) frees may go unseen: quarantine is off, left_behind only reports\n",
+			   mown_net_hole);
+	mutex_unlock(&mown_owners_lock);
+}
+
+void mown_net_init(void)
+{
+	for_each_kernel_tracepoint(mown_find_tracepoint, NULL);
+}
+
+void mown_net_exit(void)
+{
+	mown_watches_exit();
+}

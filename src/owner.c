@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Owners: the modules that allocate through mown
+ *
+ * An owner is published before its module's first allocation and stopped after
+ * its last. It stays in the list when its module has gone as long as something
+ * that it left behind is still recorded.
+ */
+#include <linux/hashtable.h>
+#include <linux/mm.h>
+#include <linux/rculist.h>
+#include <linux/slab.h>
+
+#include "mown.h"
+
+/* See the notes on locking. */
+DEFINE_MUTEX(mown_owners_lock);
+LIST_HEAD(mown_owners);
+
+/* By module; written under mown_owners_lock, read under any stripe's lock. */
+static DEFINE_HASHTABLE(mown_owner_hash, 6);
+
+/* Objects of modules for which no owner could be made. */
+atomic_long_t mown_untracked_ownerless;
+
+const char * const mown_count_names[MOWN_NR_COUNTS] = {
+	[MOWN_ALLOCATED] = "allocated",
+	[MOWN_FREED] = "freed",
+	[MOWN_LIVE_OBJECTS] = "live",
+	[MOWN_LIVE_BYTES] = "live_bytes",
+	[MOWN_QUARANTINED_OBJECTS] = "quarantined",
+	[MOWN_QUARANTINED_BYTES] = "quarantined_bytes",
+	[MOWN_RELEASED_ELSEWHERE] = "released_elsewhere",
+	[MOWN_STALE] = "stale",
+	[MOWN_UNTRACKED] = "untracked",
+	[MOWN_UNTRACKED_FREED] = "untracked_freed",
+	[MOWN_UNKNOWN_PASSED] = "unknown_passed",
+	[MOWN_UNKNOWN_FREES] = "unknown_frees",
+	[MOWN_DOUBLE_FREES] = "double_frees",
+	[MOWN_INTERIOR_FREES] = "interior_frees",
+	[MOWN_FOREIGN_FREES] = "foreign_frees",
+};
+
+/* A user's first question is whether this is a bug in the module. */
+const char * const mown_count_help[MOWN_NR_COUNTS] = {
+	[MOWN_ALLOCATED] = "objects recorded since the module was loaded",
+	[MOWN_FREED] = "objects released through mown, those in quarantine too",
+	[MOWN_LIVE_OBJECTS] = "objects allocated now",
+	[MOWN_LIVE_BYTES] = "bytes asked for of them",
+	[MOWN_QUARANTINED_OBJECTS] = "released objects not given back yet",
+	[MOWN_QUARANTINED_BYTES] = "memory they take",
+	[MOWN_RELEASED_ELSEWHERE] = "live objects freed by others than through mown: no bug as such, the kernel frees what it was given",
+	[MOWN_STALE] = "records proven wrong and dropped: frees that went unseen, no bug of the module",
+	[MOWN_UNTRACKED] = "objects for which there was no memory for a record: no bug",
+	[MOWN_UNTRACKED_FREED] = "frees put down to these",
+	[MOWN_UNKNOWN_PASSED] = "frees of memory that is not recorded, passed on to the kernel: no bug as such, the kernel allocates for modules",
+	[MOWN_UNKNOWN_FREES] = "the same, refused: a bug",
+	[MOWN_DOUBLE_FREES] = "second frees of the module's objects: a bug of whoever frees again",
+	[MOWN_INTERIOR_FREES] = "frees of pointers into the module's objects, refused: a bug",
+	[MOWN_FOREIGN_FREES] = "the module's objects released through mown by another module: no bug as such",
+};
+
+struct mown_owner *mown_owner_new(struct module *mod)
+{
+	struct mown_owner *owner = kvzalloc(sizeof(*owner), GFP_KERNEL);
+
+	if (!owner)
+		return NULL;
+	if (mown_quarantine_new(&owner->quarantine)) {
+		kvfree(owner);
+		return NULL;
+	}
+	refcount_set(&owner->refs, 1);
+	owner->mod = mod;
+	strscpy(owner->name, mod ? mod->name : "vmlinux", sizeof(owner->name));
+	return owner;
+}
+
+/* From here on its module's calls find it. */
+void mown_owner_publish(struct mown_owner *owner)
+{
+	static u64 serial;
+
+	lockdep_assert_held(&mown_owners_lock);
+	owner->serial = ++serial;
+	list_add_tail_rcu(&owner->list, &mown_owners);
+	hash_add_rcu(mown_owner_hash, &owner->hash, (unsigned long)owner->mod);
+}
+
+/* A module of its own may be loaded at the same place from here on. */
+void mown_owner_forget_module(struct mown_owner *owner)
+{
+	lockdep_assert_held(&mown_owners_lock);
+	hash_del_rcu(&owner->hash);
+}
+
+/* Out of the list; the list's reference goes when nobody can stand on it. */
+void mown_owner_remove(struct mown_owner *owner)
+{
+	lockdep_assert_held(&mown_owners_lock);
+	list_del_rcu(&owner->list);
+	synchronize_rcu();
+	mown_report_flush();
+	mown_owner_put(owner);
+}
+
+/*
+ * From the return of this on nothing new is recorded for the owner, and what
+ * it releases does not wait any more.
+ */
+void mown_owner_stop(struct mown_owner *owner)
+{
+	unsigned long flags;
+	int i;
+
+	WRITE_ONCE(owner->dying, true);
+	for (i = 0; i < MOWN_STRIPES; i++) {
+		raw_spin_lock_irqsave(&mown_stripes[i].lock, flags);
+		raw_spin_unlock_irqrestore(&mown_stripes[i].lock, flags);
+	}
+	synchronize_rcu();
+}
+
+/*
+ * The owner of a module's calls, or NULL. With interrupts off, as under a
+ * stripe's lock, or in an RCU read-side section.
+ */
+struct mown_owner *mown_owner_find(const struct module *mod)
+{
+	struct mown_owner *owner;
+
+	hash_for_each_possible_rcu(mown_owner_hash, owner, hash,
+				   (unsigned long)mod)
+		if (owner->mod == mod)
+			return owner;
+	return NULL;
+}
+
+/*
+ * Walk the owners in the order of their making, with a reference on the one at
+ * hand: NULL begins, and NULL ends. Owners may come and go meanwhile.
+ */
+struct mown_owner *mown_owner_next(struct mown_owner *owner)
+{
+	struct mown_owner *next = NULL, *at;
+
+	mutex_lock(&mown_owners_lock);
+	list_for_each_entry(at, &mown_owners, list) {
+		if (owner && at->serial <= owner->serial)
+			continue;
+		next = at;
+		refcount_inc(&next->refs);
+		break;
+	}
+	mutex_unlock(&mown_owners_lock);
+	if (owner)
+		mown_owner_put(owner);
+	return next;
+}
+
+void mown_owner_put(struct mown_owner *owner)
+{
+	if (!refcount_dec_and_test(&owner->refs))
+		return;
+	mown_names_free(rcu_dereference_protected(owner->names, true));
+	mown_quarantine_free(&owner->quarantine);
+	kvfree(owner);
+}
+
+void mown_untracked(struct module *mod)
+{
+	struct mown_owner *owner;
+
+	rcu_read_lock();
+	owner = mown_owner_find(mod);
+	if (owner) {
+		atomic_long_inc(&owner->untracked);
+		mown_count(owner, MOWN_UNTRACKED);
+	} else {
+		atomic_long_inc(&mown_untracked_ownerless);
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * Sum up the owner's counters. Each is true; together they are as of one
+ * moment only when nobody uses the owner meanwhile.
+ */
+void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums)
+{
+	unsigned long *value = sums->value;
+	unsigned long flags;
+	int i;
+
+	memset(sums, 0, sizeof(*sums));
+	for (i = MOWN_RELEASED_ELSEWHERE; i < MOWN_NR_COUNTS; i++)
+		value[i] = atomic_long_read(&owner->counts[i]);
+	for (i = 0; i < MOWN_STRIPES; i++) {
+		struct mown_tree *tree = &owner->trees[i];
+
+		raw_spin_lock_irqsave(&mown_stripes[i].lock, flags);
+		value[MOWN_ALLOCATED] += tree->allocated;
+		value[MOWN_FREED] += tree->freed;
+		value[MOWN_LIVE_OBJECTS] += tree->live;
+		value[MOWN_LIVE_BYTES] += tree->bytes;
+		sums->records += tree->records;
+		raw_spin_unlock_irqrestore(&mown_stripes[i].lock, flags);
+	}
+	raw_spin_lock_irqsave(&owner->quarantine.lock, flags);
+	value[MOWN_QUARANTINED_OBJECTS] = owner->quarantine.objects;
+	value[MOWN_QUARANTINED_BYTES] = owner->quarantine.bytes;
+	raw_spin_unlock_irqrestore(&owner->quarantine.lock, flags);
+}
+
+/*
+ * Copy records from the cursor on, looking at no more than @max at a time so
+ * that no stripe is locked for long. Returns how many; 0 is the end. What
+ * comes and goes meanwhile may be missed; nothing is seen twice.
+ */
+unsigned int mown_owner_copy(struct mown_owner *owner,
+			     struct mown_cursor *cursor,
+			     struct mown_copy *copies, unsigned int max)
+{
+	struct mown_record *rec;
+	unsigned int nr = 0;
+	unsigned long flags;
+
+	while (!nr && cursor->stripe < MOWN_STRIPES) {
+		struct mown_tree *tree = &owner->trees[cursor->stripe];
+
+		raw_spin_lock_irqsave(&mown_stripes[cursor->stripe].lock,
+				      flags);
+		rec = mown_tree_above(tree, cursor->addr);
+		for (; rec && nr < max; rec = mown_tree_next(rec)) {
+			cursor->addr = rec->addr;
+			copies[nr++] = (struct mown_copy) {
+				.addr = rec->addr,
+				.size = rec->size,
+				.site = rec->site,
+				.when = rec->state == MOWN_LIVE ? rec->when : 0,
+				.pid = rec->pid,
+				.cpu = rec->cpu,
+				.family = rec->family,
+				.live = rec->state == MOWN_LIVE,
+			};
+		}
+		raw_spin_unlock_irqrestore(&mown_stripes[cursor->stripe].lock,
+					   flags);
+		if (!rec) {
+			cursor->stripe++;
+			cursor->addr = 0;
+		}
+	}
+	return nr;
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Objects that wait for a grace period: mown's own kfree_rcu()
+ *
+ * The kernel's cannot be waited for everywhere (in 6.1 rcu_barrier() does not,
+ * its batches leave after five seconds), and forgets who freed what. So each
+ * CPU fills a batch of slots that goes to call_rcu() when it is full, or after
+ * a moment; mown_rcu_flush() then waits for all there is.
+ */
+#include <linux/cpumask.h>
+#include <linux/percpu.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "mown.h"
+
+#define MOWN_RCU_SLOTS 40
+#define MOWN_RCU_DRAIN_MS 100
+
+struct mown_rcu_batch {
+	struct rcu_head rcu;
+	unsigned int nr;
+	struct mown_freed slot[MOWN_RCU_SLOTS];
+};
+
+/**
+ * struct mown_rcu_cpu - a CPU's open batch
+ * @lock: guards @open and what is in it
+ * @open: takes slots until it is submitted, or NULL
+ */
+struct mown_rcu_cpu {
+	raw_spinlock_t lock;
+	struct mown_rcu_batch *open;
+};
+
+static DEFINE_PER_CPU(struct mown_rcu_cpu, mown_rcu_cpus);
+
+/*
+ * The grace period of @rec, in state RCU, is over. The caller held the record,
+ * and does not any more; @freed is its slot, or what takes its place. Wherever
+ * the family's release may be called.
+ */
+static void mown_release_waited(struct mown_record *rec,
+				struct mown_freed *freed)
+{
+	unsigned int index = mown_stripe_index(rec->addr);
+	unsigned long flags, addr = rec->addr;
+	enum mown_family family = rec->family;
+	bool keep = false, give = false;
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+
+	rcu_read_lock();
+	stripe = mown_lock(index, &flags);
+	if (rec->state != MOWN_GONE &&
+	    mown_find(index, addr, NULL, &owner) == rec) {
+		keep = mown_keeps(owner, rec, freed) &&
+		       mown_quarantine_push(&owner->quarantine, freed);
+		give = !keep;
+		if (give)
+			mown_tree_erase(&owner->trees[index], rec);
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	if (give)
+		mown_give_back(family, addr);
+	if (keep)
+		mown_quarantine_trim(owner, READ_ONCE(mown_quarantine_bytes));
+	else
+		mown_record_free(rec);
+	rcu_read_unlock();
+}
+
+/*
+ * The grace period of the object that @head lies in is over, and it had no
+ * slot in a batch. An object that was freed from elsewhere meanwhile has no
+ * record any more.
+ */
+static void mown_release_by_head(struct rcu_head *head)
+{
+	struct mown_freed freed = { .when = jiffies, .alloc_when = jiffies };
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	unsigned long start = 0;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(owner, &mown_owners, list) {
+		start = mown_covering(owner, (unsigned long)head);
+		if (start)
+			break;
+	}
+	if (start) {
+		unsigned int index = mown_stripe_index(start);
+		struct mown_stripe *stripe;
+		unsigned long flags;
+
+		stripe = mown_lock(index, &flags);
+		rec = mown_tree_find(&owner->trees[index], start);
+		if (rec && rec->state == MOWN_RCU && !rec->freed) {
+			freed.rec = rec;
+			rec->freed = &freed;
+		}
+		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	}
+	if (freed.rec)
+		mown_release_waited(freed.rec, &freed);
+	rcu_read_unlock();
+}
+
+static void mown_rcu_batch_func(struct rcu_head *rcu)
+{
+	struct mown_rcu_batch *batch = container_of(rcu, struct mown_rcu_batch,
+						    rcu);
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++)
+		mown_release_waited(batch->slot[i].rec, &batch->slot[i]);
+	kfree(batch);
+}
+
+static bool mown_rcu_has_room(const struct mown_rcu_batch *batch)
+{
+	return batch && batch->nr < MOWN_RCU_SLOTS;
+}
+
+/* Take the CPU's batch out of use, and leave it @fresh instead. */
+static void mown_rcu_submit(struct mown_rcu_cpu *rc,
+			    struct mown_rcu_batch *fresh)
+{
+	struct mown_rcu_batch *full;
+	unsigned long flags;
+
+	/* mown_rcu_flush() waits for whoever is between the two. */
+	rcu_read_lock();
+	raw_spin_lock_irqsave(&rc->lock, flags);
+	full = rc->open;
+	rc->open = fresh;
+	raw_spin_unlock_irqrestore(&rc->lock, flags);
+	if (full)
+		call_rcu(&full->rcu, mown_rcu_batch_func);
+	rcu_read_unlock();
+}
+
+static void mown_rcu_drain(struct work_struct *work);
+static DECLARE_DELAYED_WORK(mown_rcu_drain_work, mown_rcu_drain);
+
+/*
+ * See to it that the CPU has a batch with room, if one can be had here. No
+ * lock is held. On PREEMPT_RT nothing can be allocated in atomic context.
+ */
+static void mown_rcu_prepare(void)
+{
+	struct mown_rcu_cpu *rc = raw_cpu_ptr(&mown_rcu_cpus);
+	struct mown_rcu_batch *fresh;
+
+	if (likely(mown_rcu_has_room(READ_ONCE(rc->open))))
+		return;
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible())
+		return;
+	fresh = kmalloc(sizeof(*fresh), GFP_NOWAIT | __GFP_NOWARN);
+	if (!fresh)
+		return;
+	fresh->nr = 0;
+	mown_rcu_submit(rc, fresh);
+	queue_delayed_work(system_wq, &mown_rcu_drain_work,
+			   msecs_to_jiffies(MOWN_RCU_DRAIN_MS));
+}
+
+/* A slot of the CPU's batch, or NULL; under the stripe's lock. */
+static struct mown_freed *mown_rcu_slot(void)
+{
+	struct mown_rcu_cpu *rc = this_cpu_ptr(&mown_rcu_cpus);
+	struct mown_freed *slot = NULL;
+
+	raw_spin_lock(&rc->lock);
+	if (mown_rcu_has_room(rc->open))
+		slot = &rc->open->slot[rc->open->nr++];
+	raw_spin_unlock(&rc->lock);
+	return slot;
+}
+
+/**
+ * mown_release_rcu - release an object after a grace period
+ * @head: the rcu_head in it, or NULL if the caller may sleep instead
+ * @ptr: its address, not NULL nor ZERO_SIZE_PTR
+ * @caller: who wants it freed
+ *
+ * The object waits in a batch of mown's own, as the kernel's would not tell
+ * when it is done. Where no slot of a batch can be had, @head takes its place.
+ *
+ * Context: Where kfree_rcu() may be called; @head NULL may sleep.
+ * Return: true if the caller is to hand @ptr to the kernel's kfree_rcu(), for
+ *	   it is not recorded any more or never was.
+ */
+bool mown_release_rcu(struct rcu_head *head, const void *ptr,
+		      const struct mown_caller *caller)
+{
+	unsigned int index = mown_stripe_index((unsigned long)ptr);
+	u32 stack = mown_stack_save(caller->site, GFP_NOWAIT);
+	struct mown_freed freed, *slot = NULL;
+	struct mown_owner *me, *owner;
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+	unsigned long flags;
+	bool dying;
+
+	mown_rcu_prepare();
+	rcu_read_lock();
+	stripe = mown_lock(index, &flags);
+	me = mown_owner_find(caller->mod);
+	rec = mown_find(index, (unsigned long)ptr, me, &owner);
+	if (unlikely(!rec || rec->state != MOWN_LIVE))
+		return mown_not_live(stripe, flags, ptr, rec, owner, me,
+				     caller);
+	dying = owner->dying;
+	if (!dying)
+		slot = mown_rcu_slot();
+	if (unlikely(!slot && !head && !dying)) {
+		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+		rcu_read_unlock();
+		synchronize_rcu();
+		return mown_release(ptr, caller, false);
+	}
+	mown_claim(owner, &owner->trees[index], rec, me, caller, stack, &freed);
+	if (unlikely(dying)) {
+		mown_tree_erase(&owner->trees[index], rec);
+	} else {
+		if (likely(slot))
+			*slot = freed;
+		rec->freed = slot;
+		rec->state = MOWN_RCU;
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	if (unlikely(dying))
+		mown_record_free(rec);
+	else if (unlikely(!slot))
+		call_rcu(head, mown_release_by_head);
+	rcu_read_unlock();
+	return dying;
+}
+
+static void mown_rcu_submit_all(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		mown_rcu_submit(per_cpu_ptr(&mown_rcu_cpus, cpu), NULL);
+}
+
+static void mown_rcu_drain(struct work_struct *work)
+{
+	mown_rcu_submit_all();
+}
+
+/* Wait until all that was released through here before is given back. */
+void mown_rcu_flush(void)
+{
+	cancel_delayed_work_sync(&mown_rcu_drain_work);
+	mown_rcu_submit_all();
+	synchronize_rcu();
+	rcu_barrier();
+}
+
+void mown_rcu_init(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		raw_spin_lock_init(&per_cpu_ptr(&mown_rcu_cpus, cpu)->lock);
+}

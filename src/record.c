@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Records and the trees they stand in
+ *
+ * Nothing here knows modules, policies or reports. A tree belongs to one owner
+ * and one stripe; all its functions want the stripe locked.
+ */
+#include <linux/irq_work.h>
+#include <linux/slab.h>
+
+#include "mown.h"
+
+struct mown_stripe mown_stripes[MOWN_STRIPES];
+
+static struct kmem_cache *mown_record_cache;
+
+/* Records dropped where nothing may be freed; mown_home_work frees them. */
+static LLIST_HEAD(mown_home);
+
+static struct mown_record *mown_record_of(struct rb_node *node)
+{
+	return rb_entry_safe(node, struct mown_record, node);
+}
+
+/*
+ * A record must not draw on what the caller may (reserves, a zone, the memory
+ * cgroup), nor wait longer than the caller would.
+ */
+struct mown_record *mown_record_new(gfp_t gfp)
+{
+	gfp &= GFP_KERNEL | GFP_ATOMIC;
+	return kmem_cache_alloc(mown_record_cache,
+				gfp | __GFP_NOMEMALLOC | __GFP_NOWARN);
+}
+
+/* Wherever kfree() may be called, with no lock of mown's held. */
+void mown_record_free(struct mown_record *rec)
+{
+	kmem_cache_free(mown_record_cache, rec);
+}
+
+static void mown_home_func(struct irq_work *work)
+{
+	struct llist_node *node = llist_del_all(&mown_home);
+
+	while (node) {
+		struct mown_record *rec = (struct mown_record *)node;
+
+		node = node->next;
+		mown_record_free(rec);
+	}
+}
+
+static DEFINE_IRQ_WORK(mown_home_work, mown_home_func);
+
+/*
+ * From any context, for an unlinked record: probes may neither free on
+ * PREEMPT_RT nor re-enter the allocator anywhere.
+ */
+void mown_record_send_home(struct mown_record *rec)
+{
+	if (llist_add((struct llist_node *)rec, &mown_home))
+		irq_work_queue(&mown_home_work);
+}
+
+void mown_record_flush_home(void)
+{
+	irq_work_sync(&mown_home_work);
+}
+
+struct mown_record *mown_tree_find(const struct mown_tree *tree,
+				   unsigned long addr)
+{
+	struct rb_node *node = tree->root.rb_node;
+
+	while (node) {
+		struct mown_record *rec = mown_record_of(node);
+
+		if (addr == rec->addr)
+			return rec;
+		node = addr < rec->addr ? node->rb_left : node->rb_right;
+	}
+	return NULL;
+}
+
+/* The record with the highest address that is not above @addr. */
+struct mown_record *mown_tree_floor(const struct mown_tree *tree,
+				    unsigned long addr)
+{
+	struct rb_node *node = tree->root.rb_node;
+	struct mown_record *floor = NULL;
+
+	while (node) {
+		struct mown_record *rec = mown_record_of(node);
+
+		if (addr < rec->addr) {
+			node = node->rb_left;
+		} else {
+			floor = rec;
+			node = node->rb_right;
+		}
+	}
+	return floor;
+}
+
+/* The record with the lowest address above @addr. */
+struct mown_record *mown_tree_above(const struct mown_tree *tree,
+				    unsigned long addr)
+{
+	struct mown_record *floor = mown_tree_floor(tree, addr);
+
+	return floor ? mown_tree_next(floor) :
+		       mown_record_of(rb_first(&tree->root));
+}
+
+struct mown_record *mown_tree_next(struct mown_record *rec)
+{
+	return mown_record_of(rb_next(&rec->node));
+}
+
+/*
+ * Insert @rec, unless there is a record that overlaps it: then nothing happens
+ * and that one is returned.
+ */
+struct mown_record *mown_tree_insert(struct mown_tree *tree,
+				     struct mown_record *rec)
+{
+	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
+	struct mown_record *below = NULL, *above = NULL;
+	u8 *slot;
+
+	while (*link) {
+		struct mown_record *at = mown_record_of(*link);
+
+		parent = *link;
+		if (rec->addr < at->addr) {
+			above = at;
+			link = &parent->rb_left;
+		} else {
+			below = at;
+			link = &parent->rb_right;
+		}
+	}
+	if (unlikely(below && rec->addr - below->addr < below->size))
+		return below;
+	if (unlikely(above && above->addr - rec->addr < rec->size))
+		return above;
+	rb_link_node(&rec->node, parent, link);
+	rb_insert_color(&rec->node, &tree->root);
+	tree->records++;
+	/* A slot that is full stays so: false positives cost time only. */
+	slot = mown_filter_slot(&mown_stripes[mown_stripe_index(rec->addr)],
+				rec->addr);
+	if (*slot != U8_MAX)
+		WRITE_ONCE(*slot, *slot + 1);
+	return NULL;
+}
+
+void mown_tree_erase(struct mown_tree *tree, struct mown_record *rec)
+{
+	u8 *slot = mown_filter_slot(&mown_stripes[mown_stripe_index(rec->addr)],
+				    rec->addr);
+
+	rb_erase(&rec->node, &tree->root);
+	tree->records--;
+	if (*slot != U8_MAX)
+		WRITE_ONCE(*slot, *slot - 1);
+}
+
+int mown_record_init(void)
+{
+	int i;
+
+	for (i = 0; i < MOWN_STRIPES; i++)
+		raw_spin_lock_init(&mown_stripes[i].lock);
+	/*
+	 * SLAB_NOLEAKTRACE: a record holds the address of an object, and would
+	 * hide its loss from kmemleak. It also keeps the cache from merging.
+	 */
+	mown_record_cache = kmem_cache_create("mown_record",
+					      sizeof(struct mown_record), 0,
+					      SLAB_HWCACHE_ALIGN |
+					      SLAB_NOLEAKTRACE, NULL);
+	return mown_record_cache ? 0 : -ENOMEM;
+}
+
+void mown_record_exit(void)
+{
+	mown_record_flush_home();
+	kmem_cache_destroy(mown_record_cache);
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Sites: an owner's records, summed up by the call that allocated them
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+
+#include "mown.h"
+
+/* Where @ip is, or is to go. */
+static unsigned int mown_sites_index(const struct mown_sites *sites,
+				     unsigned long ip)
+{
+	unsigned int low = 0, high = sites->nr;
+
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+
+		if (sites->site[mid].ip < ip)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+struct mown_site *mown_sites_find(const struct mown_sites *sites,
+				  unsigned long ip)
+{
+	unsigned int at = mown_sites_index(sites, ip);
+
+	return at < sites->nr && sites->site[at].ip == ip ? &sites->site[at] :
+							    NULL;
+}
+
+static int mown_sites_grow(struct mown_sites *sites)
+{
+	unsigned int room = sites->room ? sites->room * 2 : 32;
+	struct mown_site *site;
+
+	site = kvmalloc_array(room, sizeof(*site), GFP_KERNEL);
+	if (!site)
+		return -ENOMEM;
+	if (sites->nr)
+		memcpy(site, sites->site, sites->nr * sizeof(*site));
+	kvfree(sites->site);
+	sites->site = site;
+	sites->room = room;
+	return 0;
+}
+
+static int mown_sites_add(struct mown_sites *sites,
+			  const struct mown_copy *copy)
+{
+	unsigned int at = mown_sites_index(sites, copy->site);
+	struct mown_site *site;
+
+	if (at == sites->nr || sites->site[at].ip != copy->site) {
+		if (sites->nr == sites->room && mown_sites_grow(sites))
+			return -ENOMEM;
+		site = &sites->site[at];
+		memmove(site + 1, site, (sites->nr - at) * sizeof(*site));
+		*site = (struct mown_site) {
+			.ip = copy->site,
+			.family = copy->family,
+		};
+		sites->nr++;
+	}
+	sites->site[at].count++;
+	sites->site[at].bytes += copy->size;
+	return 0;
+}
+
+/*
+ * Sum up the owner's live objects, or all that are recorded, by site. The
+ * caller frees @sites, whatever this returns.
+ */
+int mown_sites_collect(struct mown_owner *owner, bool live,
+		       struct mown_sites *sites)
+{
+	struct mown_copy copies[MOWN_COPIES];
+	struct mown_cursor cursor = {};
+	unsigned int i, nr;
+
+	while ((nr = mown_owner_copy(owner, &cursor, copies, MOWN_COPIES))) {
+		for (i = 0; i < nr; i++) {
+			if (live && !copies[i].live)
+				continue;
+			if (mown_sites_add(sites, &copies[i]))
+				return -ENOMEM;
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+static int mown_site_more_bytes(const void *a, const void *b)
+{
+	const struct mown_site *x = a, *y = b;
+
+	if (x->bytes != y->bytes)
+		return x->bytes < y->bytes ? 1 : -1;
+	return x->ip < y->ip ? -1 : x->ip > y->ip;
+}
+
+void mown_sites_sort_by_bytes(struct mown_sites *sites)
+{
+	sort(sites->site, sites->nr, sizeof(*sites->site),
+	     mown_site_more_bytes, NULL);
+}
+
+void mown_sites_free(struct mown_sites *sites)
+{
+	kvfree(sites->site);
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Symbols of call sites, also of those whose text is gone
+ *
+ * A module's init text goes when the module is live, the rest when it is
+ * unloaded, and another module may come to lie there: what is still wanted of
+ * it is kept as text before.
+ */
+#include <linux/kallsyms.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "mown.h"
+
+struct mown_name {
+	unsigned long ip;
+	char *text;
+};
+
+/**
+ * struct mown_names - the names of some addresses
+ * @nr: how many
+ * @name: by address
+ */
+struct mown_names {
+	unsigned int nr;
+	struct mown_name name[];
+};
+
+const char *mown_names_find(const struct mown_names *names, unsigned long ip)
+{
+	unsigned int low = 0, high = names ? names->nr : 0;
+
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+
+		if (names->name[mid].ip == ip)
+			return names->name[mid].text;
+		if (names->name[mid].ip < ip)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+static bool mown_in_init(const struct mown_owner *owner, unsigned long ip)
+{
+	return ip - owner->init_start < owner->init_size;
+}
+
+/*
+ * The name of a call site of @owner's, which may be NULL, by its return
+ * address. Any context.
+ */
+void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
+		 size_t len)
+{
+	const char *text = NULL;
+
+	rcu_read_lock();
+	if (owner)
+		text = mown_names_find(rcu_dereference(owner->names), ip);
+	if (text)
+		strscpy(buf, text, len);
+	else if (owner && READ_ONCE(owner->init_gone) && mown_in_init(owner, ip))
+		scnprintf(buf, len, "init+0x%lx [%s]", ip - owner->init_start,
+			  owner->name);
+	else if (owner && READ_ONCE(owner->exit))
+		scnprintf(buf, len, "0x%lx [%s, gone]", ip, owner->name);
+	else
+		scnprintf(buf, len, "%pB", (void *)ip);
+	rcu_read_unlock();
+}
+
+/* The names of @sites, which are sorted by address; NULL without memory. */
+struct mown_names *mown_names_new(struct mown_owner *owner,
+				  const struct mown_sites *sites)
+{
+	struct mown_names *names;
+	char *buf;
+
+	buf = kmalloc(MOWN_SYMBOL_LEN, GFP_KERNEL);
+	names = kvzalloc(struct_size(names, name, sites->nr), GFP_KERNEL);
+	if (!buf || !names)
+		goto fail;
+	for (; names->nr < sites->nr; names->nr++) {
+		struct mown_name *name = &names->name[names->nr];
+
+		name->ip = sites->site[names->nr].ip;
+		mown_symbol(owner, name->ip, buf, MOWN_SYMBOL_LEN);
+		name->text = kstrdup(buf, GFP_KERNEL);
+		if (!name->text)
+			goto fail;
+	}
+	kfree(buf);
+	return names;
+fail:
+	kfree(buf);
+	mown_names_free(names);
+	return NULL;
+}
+
+/* Nobody looks into @names any more. NULL is allowed. */
+void mown_names_free(struct mown_names *names)
+{
+	unsigned int i;
+
+	for (i = 0; names && i < names->nr; i++)
+		kfree(names->name[i].text);
+	kvfree(names);
+}
+
+/* @names, if not NULL, takes the place of what the owner has. */
+void mown_names_replace(struct mown_owner *owner, struct mown_names *names)
+{
+	if (!names)
+		return;
+	mutex_lock(&mown_owners_lock);
+	names = rcu_replace_pointer(owner->names, names,
+				    lockdep_is_held(&mown_owners_lock));
+	mutex_unlock(&mown_owners_lock);
+	synchronize_rcu();
+	mown_names_free(names);
+}
+
+/* The module is live, its init text is about to go. */
+void mown_names_intern_init(struct mown_owner *owner)
+{
+	struct mown_sites sites = {};
+	unsigned int i, kept = 0;
+
+	if (!mown_sites_collect(owner, false, &sites)) {
+		for (i = 0; i < sites.nr; i++)
+			if (mown_in_init(owner, sites.site[i].ip))
+				sites.site[kept++] = sites.site[i];
+		sites.nr = kept;
+		if (kept)
+			mown_names_replace(owner,
+					   mown_names_new(owner, &sites));
+	}
+	mown_sites_free(&sites);
+	WRITE_ONCE(owner->init_gone, true);
+}

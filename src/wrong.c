@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Wrong frees: what is known of them, what they are, and what is done
+ *
+ * What there is to say is copied under the lock of the stripe. The verdict
+ * falls after it, by the policy.
+ */
+#include <linux/sched.h>
+#include <linux/string.h>
+
+#include "mown.h"
+
+void mown_describe_call(struct mown_event *event, unsigned long ptr,
+			unsigned long site)
+{
+	memset(event, 0, sizeof(*event));
+	event->ptr = ptr;
+	event->now.site = site;
+	event->now.pid = mown_pid();
+	event->now.cpu = raw_smp_processor_id();
+	memcpy(event->comm, current->comm, sizeof(event->comm));
+}
+
+/* The stripe of @rec is locked. */
+void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
+			  const struct mown_record *rec)
+{
+	struct mown_freed freed;
+	bool known = false;
+
+	event->owner = owner;
+	event->object = rec->addr;
+	event->size = rec->size;
+	event->family = rec->family;
+	event->released = rec->state != MOWN_LIVE;
+	event->rcu = rec->state == MOWN_RCU || rec->state == MOWN_ELSEWHERE;
+	event->alloc.site = rec->site;
+	event->alloc.pid = rec->pid;
+	event->alloc.cpu = rec->cpu;
+	switch (rec->state) {
+	case MOWN_LIVE:
+	case MOWN_ELSEWHERE:
+		event->alloc.when = rec->when;
+		event->alloc.stack = rec->stack;
+		event->alloc.dated = true;
+		return;
+	case MOWN_QUARANTINED:
+		known = mown_quarantine_peek(&owner->quarantine, rec, &freed);
+		break;
+	case MOWN_RCU:
+		/* The batch stays until it has seen this state change. */
+		known = rec->freed;
+		if (known)
+			freed = *rec->freed;
+		break;
+	}
+	/* On its way in or out: by whom is not known, nor since when. */
+	if (!known || !freed.site)
+		return;
+	event->alloc.dated = true;
+	event->alloc.when = freed.alloc_when;
+	event->alloc.stack = freed.alloc_stack;
+	event->freed.dated = true;
+	event->freed.site = freed.site;
+	event->freed.stack = freed.stack;
+	event->freed.when = freed.when;
+	event->freed.pid = freed.pid;
+	event->freed.cpu = freed.cpu;
+}
+
+/*
+ * The start of the object of @owner, live or released, that @addr points into,
+ * or 0. A page's addresses share a stripe, so it is in the stripe of @addr's
+ * page or of one before it, as far back as the owner's largest object.
+ */
+unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
+{
+	unsigned long pages = (READ_ONCE(owner->max_size) >> PAGE_SHIFT) + 1;
+	unsigned long flags, back, start = 0;
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+	unsigned int index;
+
+	for (back = 0; !start && back <= min(pages, MOWN_STRIPES - 1UL); back++) {
+		/* Further back than there are stripes: look into every one. */
+		index = pages < MOWN_STRIPES ?
+			mown_stripe_index(addr - (back << PAGE_SHIFT)) : back;
+		stripe = mown_lock(index, &flags);
+		rec = mown_tree_floor(&owner->trees[index], addr);
+		if (rec && addr - rec->addr <
+		    max(rec->size, mown_usable_size(rec->addr)))
+			start = rec->addr;
+		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	}
+	return start;
+}
+
+/*
+ * Describe the object of @owner that @addr points into. False if there is
+ * none; a record that cannot be right does not count, or it would refuse a
+ * right free.
+ */
+static bool mown_describe_interior(struct mown_event *event,
+				   struct mown_owner *owner, unsigned long addr)
+{
+	unsigned long flags, start = mown_covering(owner, addr);
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+	unsigned int index;
+
+	if (!start)
+		return false;
+	index = mown_stripe_index(start);
+	stripe = mown_lock(index, &flags);
+	rec = mown_tree_find(&owner->trees[index], start);
+	if (rec && rec->state == MOWN_LIVE && !mown_class_fits(rec)) {
+		mown_drop_stale(owner, index, rec);
+		rec = NULL;
+	}
+	if (rec)
+		mown_describe_object(event, owner, rec);
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return rec;
+}
+
+/* Is this the free of an object that had to go without a record? */
+static bool mown_untracked_freed(struct mown_owner *me)
+{
+	if (!me)
+		return true;
+	if (atomic_long_dec_if_positive(&me->untracked) < 0)
+		return false;
+	mown_count(me, MOWN_UNTRACKED_FREED);
+	return true;
+}
+
+/*
+ * No live object starts at what @caller frees; @event says so, and which
+ * released one does, if any. Returns whether the free is passed on to the
+ * kernel all the same.
+ */
+static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
+			    const struct mown_caller *caller)
+{
+	enum mown_word word = mown_policy(MOWN_UNKNOWN_FREE);
+
+	event->now.stack = mown_stack_save(caller->site, GFP_NOWAIT);
+	if (event->object) {
+		event->violation = MOWN_DOUBLE_FREE;
+		event->action = event->rcu ?
+			"refused; the object is freed after its grace period" :
+			"refused; the object stays in quarantine";
+		mown_count(event->owner, MOWN_DOUBLE_FREES);
+		mown_report(event);
+		return false;
+	}
+	if (me && mown_describe_interior(event, me, event->ptr)) {
+		event->violation = MOWN_INTERIOR_FREE;
+		event->action = event->released ?
+			"refused; the object stays released" :
+			"refused; the object stays allocated";
+		mown_count(me, MOWN_INTERIOR_FREES);
+		mown_report(event);
+		return false;
+	}
+	if (mown_untracked_freed(me))
+		return true;
+	if (word == MOWN_AUTO)
+		word = caller->way == MOWN_API ? MOWN_WARN : MOWN_PASS;
+	if (word == MOWN_PASS) {
+		mown_count(me, MOWN_UNKNOWN_PASSED);
+		return true;
+	}
+	event->owner = me;
+	event->violation = MOWN_UNKNOWN_FREE;
+	event->action = "refused; nothing was freed";
+	mown_count(me, MOWN_UNKNOWN_FREES);
+	mown_report(event);
+	return false;
+}
+
+/*
+ * The release of @ptr, which is no live object: @rec, of @owner, is what mown
+ * knows of it, or NULL. Ends what the release began. Returns whether the free
+ * is passed on to the kernel.
+ */
+bool mown_not_live(struct mown_stripe *stripe, unsigned long flags,
+		   const void *ptr, struct mown_record *rec,
+		   struct mown_owner *owner, struct mown_owner *me,
+		   const struct mown_caller *caller)
+	__releases(&stripe->lock) __releases(RCU)
+{
+	struct mown_event event;
+	bool pass;
+
+	mown_describe_call(&event, (unsigned long)ptr, caller->site);
+	if (rec)
+		mown_describe_object(&event, owner, rec);
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	pass = mown_wrong_free(&event, me, caller);
+	rcu_read_unlock();
+	return pass;
+}
