@@ -1,0 +1,119 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Install the selftests with the kernel's own kselftest framework, run them in
+# a virtual machine (vmtest.sh), once per phase, and judge the result (tap.py).
+# mown itself must have been built for the same kernel before.
+
+set -u
+
+usage()
+{
+	cat <<EOF_USAGE
+Usage: ${0##*/} [-k KERNEL] [-m MEM] [-t SECONDS] [-T TEST] [PHASE...]
+
+Run the selftests under KERNEL. Each PHASE is NAME or NAME=ARGS, where ARGS are
+added to the kernel's command line; without any, these are run:
+
+  plain slub_debug=slub_debug=FZPU
+
+  -k KERNEL   see vmtest.sh (default 6.1)
+  -m MEM      memory of the virtual machine in MiB (default 1024)
+  -t SECONDS  time limit for each phase (default 600)
+  -T TEST     run only this test, such as test-api.sh; may be repeated
+  -h          this text
+
+The output and the kernel's log of each phase are left in build/log/. The last
+line is "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
+EOF_USAGE
+}
+
+die()
+{
+	echo "check: $*" >&2
+	exit 1
+}
+
+# install_tests: what "make kselftest-install" does in a kernel tree that has
+# our directory. A copy of the framework gets one, so that the tests' Makefile
+# runs unchanged, where it is meant to be.
+install_tests()
+{
+	local source ksft=$build/kselftest-tree/tools/testing/selftests
+
+	source=$("$here/setup.sh" --source) || return
+	mkdir -p "$ksft" "$build/kselftest-tree/scripts"
+	cp "$source/scripts/subarch.include" "$build/kselftest-tree/scripts/"
+	cp -r "$source"/tools/testing/selftests/{Makefile,lib.mk,kselftest,run_kselftest.sh} "$ksft/"
+	rsync -a --delete --exclude='*.o' --exclude='*.ko' --exclude='*.cmd' \
+		--exclude='*.mod*' "$here/" "$ksft/mown/" || return
+	rm -rf "$build/kselftest"
+	make -C "$ksft" --no-print-directory TARGETS=mown FORCE_TARGETS=1 \
+		KSFT_INSTALL_PATH="$build/kselftest" KDIR="$kdir" MOWN="$top" install
+}
+
+# run_phase NAME ARGS: leaves its output in $log/NAME.tap. What goes wrong
+# outside of the tests is added there as a line that tap.py knows.
+run_phase()
+{
+	local tap=$log/$1.tap console=$log/$1.console status crash
+
+	echo "check: phase $1${2:+ ($2)}"
+	# A pipe, never a file: the runner loses lines if its stdout is a file
+	"$here/vmtest.sh" "${vm_options[@]}" -a "$2" -l "$console" -- \
+		"$build/kselftest/run_kselftest.sh" "${tests[@]}" | tee "$tap"
+	status=${PIPESTATUS[0]}
+	((status == 0)) || echo "Bail out! vmtest.sh: exit status $status" | tee -a "$tap"
+	# A crash that hits nobody's test is a failure all the same
+	crash=$(grep -a -m 1 -E "$crashes" "$console") &&
+		echo "Bail out! in the kernel's log: $crash" | tee -a "$tap"
+}
+
+# Lines that no test may cause. mown's own reports begin with "BUG: mown:", and
+# the tests provoke those on purpose.
+crashes='Oops|general protection|kernel BUG at|WARNING: CPU'
+crashes+='|BUG: (unable|kernel|sleeping|scheduling|spinlock|soft|KASAN|KFENCE)'
+crashes+='|BUG [^:]+ \((Not t|T)ainted|list_(add|del) corruption|refcount_t:'
+crashes+='|rcu: .*(stall|self-detected)|blocked for more than|suspicious RCU'
+
+here=$(cd "${0%/*}" && pwd -P)
+top=${here%/*}
+build=$top/build
+log=$build/log
+kernel=6.1
+vm_options=()
+tests=()
+while getopts ':k:m:t:T:h' opt; do
+	case $opt in
+	k) kernel=$OPTARG ;;
+	m | t) vm_options+=("-$opt" "$OPTARG") ;;
+	T) tests+=(-t "mown:$OPTARG") ;;
+	h) usage; exit 0 ;;
+	*) echo "check: bad option -$OPTARG" >&2; usage >&2; exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+(($#)) || set -- plain slub_debug=slub_debug=FZPU
+vm_options+=(-k "$kernel")
+
+# The guest gets our PATH: Debian's own tools, not what the user has in $HOME
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PYTHONDONTWRITEBYTECODE=1
+export MOWN_KO=${MOWN_KO:-$top/src/mown.ko}
+[[ -f $MOWN_KO ]] || die "$MOWN_KO is missing: build mown first"
+
+python3 "$here/tap_selftest.py" || die "tap.py is broken"
+kdir=$("$here/vmtest.sh" -k "$kernel" --kdir) || exit 1
+mkdir -p "$log" || die "cannot write $log"
+exec 9>"$build/lock"
+flock -n 9 || { echo "check: waiting for another check.sh"; flock 9; }
+rm -f "$log"/*
+install_tests || die "cannot install the selftests"
+
+cd "$top" || exit 1
+for phase; do
+	args=${phase#"${phase%%=*}"}
+	run_phase "${phase%%=*}" "${args#=}"
+done
+echo
+python3 "$here/tap.py" "$log"/*.tap

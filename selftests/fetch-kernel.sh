@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Get one of Debian's stock kernels with its modules and headers: download the
+# packages and unpack them, without installing anything, into a cache. Prints
+# the directory, whose last part is what uname -r says under that kernel.
+#
+# Usage: fetch-kernel.sh KERNEL	(6.1, 6.12, or a full version of these)
+#
+# MOWN_CACHE (default ~/.cache/mown) holds the kernels; remove one from there to
+# get Debian's newest.
+
+set -u
+
+die()
+{
+	echo "fetch-kernel: $*" >&2
+	exit 1
+}
+
+# A user who is not root may lack the directory of depmod
+PATH=$PATH:/usr/sbin:/sbin
+
+# apt_for KERNEL: set APT to the options with which apt sees KERNEL's packages.
+# Backports get private lists, so the host's apt configuration stays as it is.
+apt_for()
+{
+	local site
+
+	APT=(-q -o APT::Sandbox::User="$(id -un)")
+	case $1 in
+	6.1 | 6.1.0-*) ;;
+	6.12 | 6.12.*+deb12*)
+		# shellcheck disable=SC2016 # apt expands the $(...)
+		site=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' \
+			"Created-By: Packages" | sed -n 's/^bookworm //p' | head -n 1)
+		[[ $site ]] || die "apt has no source for Debian bookworm to find backports from"
+		mkdir -p "$work/lists" "$work/archives/partial"
+		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+			"$site bookworm-backports main" >"$work/backports.list"
+		APT+=(-o Dir::Etc::sourcelist="$work/backports.list"
+			-o Dir::Etc::sourceparts=/dev/null
+			-o Dir::State::lists="$work/lists" -o Dir::Cache="$work")
+		;;
+	*)
+		die "unsupported kernel '$1' (try 6.1, 6.12 or a full version of them)"
+		;;
+	esac
+}
+
+# apt_depends PACKAGE PATTERN: the dependency of PACKAGE matching PATTERN
+apt_depends()
+{
+	apt-cache "${APT[@]}" depends "$1" 2>/dev/null |
+		sed -n "s/^ *Depends: \($2\)\$/\1/p" | head -n 1
+}
+
+# unpack_bzimage FROM TO: get the kernel proper out of the self-extracting image
+# (Documentation/x86/boot.rst). QEMU starts it as well, by its PVH entry, and
+# under TCG that halves the time to boot; but without KASLR.
+unpack_bzimage()
+{
+	local sects offset size
+
+	sects=$(od -An -t u1 -j 0x1f1 -N 1 "$1")
+	offset=$(od -An -t u4 -j 0x248 -N 4 "$1")
+	size=$(od -An -t u4 -j 0x24c -N 4 "$1")
+	tail -c +$((sects * 512 + 512 + offset + 1)) "$1" |
+		head -c $((size - 4)) >"$work/payload"	# the last 4 bytes: its unpacked size
+	xz -dcq <"$work/payload" >"$2" 2>/dev/null || zstd -dcq <"$work/payload" >"$2"
+}
+
+# fetch_kernel KERNEL: make $cache/kernels/KERNEL. Runs under a lock.
+fetch_kernel()
+{
+	local meta=linux-image-amd64 image ver dir new pkg
+
+	[[ $1 == 6.1 || $1 == 6.12 ]] || meta=linux-image-$1
+	apt_for "$1"
+	if ! apt-cache "${APT[@]}" show "$meta" &>/dev/null; then
+		apt-get "${APT[@]}" update >&2 || die "apt-get update failed"
+	fi
+	image=$meta
+	[[ $1 == *amd64 ]] || image=$(apt_depends "$meta" 'linux-image-[0-9].*-amd64')
+	ver=${image#linux-image-}
+	[[ $ver == "${1%-amd64}"[.+-]*amd64 ]] || die "apt offers no kernel $1 (found '$ver')"
+	dir=$cache/kernels/$ver
+
+	if [[ ! -d $dir ]]; then
+		echo "fetch-kernel: fetching Debian's kernel $ver" >&2
+		# Beside its final place, so that it gets there in one step
+		new=$cache/kernels/new
+		rm -rf "$new"
+		mkdir -p "$work/debs" "$new"
+		pkg=linux-headers-$ver
+		(cd "$work/debs" && apt-get "${APT[@]}" download "$image" "$pkg" \
+			"$(apt_depends "$pkg" 'linux-headers-.*-common')" \
+			"$(apt_depends "$pkg" 'linux-kbuild-.*')" >&2) ||
+			die "cannot download the packages of kernel $ver"
+		for pkg in "$work"/debs/*.deb; do
+			dpkg -x "$pkg" "$new" || die "cannot unpack ${pkg##*/}"
+		done
+		# The headers know where they get installed; tell them where they are.
+		pkg=$new/usr/src/linux-headers-$ver
+		sed -i "s,/usr/src/,$dir/usr/src/,g" "$pkg/Makefile"
+		# For make only, not for the compiler: modules without BTF, so without pahole
+		sed -i '/^CONFIG_DEBUG_INFO_BTF_MODULES=/d' "$pkg/include/config/auto.conf"
+		ln -sfn "$dir/usr/src/linux-headers-$ver" "$new/lib/modules/$ver/build"
+		depmod -b "$new" "$ver" || die "depmod failed"
+		unpack_bzimage "$new/boot/vmlinuz-$ver" "$new/boot/vmlinux" ||
+			die "cannot unpack vmlinuz-$ver"
+		mv -T "$new" "$dir" || die "cannot write $dir"
+	fi
+	[[ $1 == "$ver" ]] || ln -sfn "$ver" "$cache/kernels/$1"
+}
+
+kernel=${1:?usage: fetch-kernel.sh KERNEL}
+[[ $kernel =~ ^[0-9][A-Za-z0-9.+~-]*$ ]] || die "'$kernel' is not a kernel version"
+cache=${MOWN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mown}
+mkdir -p "$cache" || die "cannot write $cache"
+cache=$(realpath "$cache")
+if [[ ! -d $cache/kernels/$kernel ]]; then
+	work=$(mktemp -d) || die "cannot make a temporary directory"
+	trap 'rm -rf "$work"' EXIT
+	(flock 5 && { [[ -d $cache/kernels/$kernel ]] || fetch_kernel "$kernel"; }) \
+		5>"$cache/lock" || exit 1
+fi
+realpath "$cache/kernels/$kernel"

@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The static checks: licence lines, checkpatch, kernel-doc, shellcheck, Python,
+# and the compiler's and sparse's warnings. Silent tools are good tools: any
+# word of theirs is a failure.
+#
+# Usage: static.sh KDIR
+
+set -u
+
+here=$(cd "${0%/*}" && pwd -P)
+top=${here%/*}
+kdir=${1:?usage: static.sh KDIR}
+source=$("$here/setup.sh" --source) || exit 1
+cd "$top" || exit 1
+
+failed=0
+
+# check NAME COMMAND...: fails if the command fails or says anything
+check()
+{
+	local name=$1 said
+
+	shift
+	if said=$("$@" 2>&1) && [[ ! $said ]]; then
+		echo "static: $name: clean"
+	else
+		printf 'static: %s: FAILED\n%s\n' "$name" "$said"
+		failed=1
+	fi
+}
+
+tracked()
+{
+	git ls-files -- "$@"
+}
+
+# Every file but the licence itself and lists of files says what it is under.
+spdx()
+{
+	tracked ':!COPYING' ':!*.gitignore' | while read -r file; do
+		[[ $file == Documentation/ABI/* || $file == *.md ||
+			$file == */settings || $file == */config ]] && continue
+		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0' ||
+			echo "$file: no SPDX line"
+	done
+}
+
+# What checkpatch is told not to say stands, with the reasons, in .checkpatch.conf
+run_checkpatch()
+{
+	tracked '*.c' '*.h' Kconfig '*Makefile' |
+		xargs perl "$source/scripts/checkpatch.pl" --no-tree --strict \
+			--show-types --terse --no-summary -f |
+		grep -v '^total: 0 errors, 0 warnings, 0 checks'
+	return 0
+}
+
+run_kernel_doc()
+{
+	tracked '*.c' '*.h' | xargs perl "$kdir/scripts/kernel-doc" -none -Werror
+}
+
+run_shellcheck()
+{
+	tracked '*.sh' .ci/run | xargs shellcheck
+}
+
+run_python()
+{
+	tracked '*.py' | xargs -n 1 python3 -W error -c '
+import ast, sys
+path = sys.argv[1]
+tree = ast.parse(open(path).read(), path)
+for node in ast.walk(tree):
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+        name = getattr(node, "name", path)
+        if not ast.get_docstring(node) and not name.startswith("_"):
+            print(f"{path}: {name}: no docstring")
+    if isinstance(node, ast.FunctionDef):
+        args = [a for a in node.args.args if a.arg not in ("self", "cls")]
+        if node.returns is None or any(a.annotation is None for a in args):
+            print(f"{path}: {node.name}: not typed")
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+        for module in modules:
+            root = (module or "").split(".")[0]
+            if root not in sys.stdlib_module_names and root not in ("ksft_mown", "tap"):
+                print(f"{path}: {root} is not of the standard library")
+'
+}
+
+# build DIR ARGS...: make says what it does; warnings go to standard error
+build()
+{
+	local dir=$1
+
+	shift
+	make -s -C "$kdir" M="$dir" W=1 KCFLAGS=-Werror "$@" modules 2>&1 >/dev/null |
+		grep -v -e 'SSL error' -e 'sign-file' -e 'Skipping BTF' \
+			-e 'unavailability of vmlinux'
+	return 0
+}
+
+# The tree's own objects stay as they are: the builds are made in copies.
+copy_tree()
+{
+	rm -rf build/static && mkdir -p build/static
+	tracked | cpio -pdm --quiet build/static
+}
+
+copy_tree || exit 1
+copy=$top/build/static
+check SPDX spdx
+check checkpatch run_checkpatch
+check kernel-doc run_kernel_doc
+check shellcheck run_shellcheck
+check python run_python
+check 'W=1' build "$copy"
+check 'W=1, test modules' build "$copy/selftests/test_modules" MOWN="$copy" \
+	KBUILD_EXTRA_SYMBOLS="$copy/Module.symvers"
+make -s -C "$kdir" M="$copy" clean
+check 'sparse' build "$copy" C=2 CF=-Wsparse-error
+exit "$failed"

@@ -1,0 +1,310 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Run a command as root under one of Debian's stock kernels, in a throw-away
+# virtual machine that sees the host's files. Loading a module that may crash
+# the kernel is then harmless, and nothing has to be installed on the host.
+#
+# How it works: fetch-kernel.sh has the kernel. QEMU boots it with a small
+# initramfs; its init mounts the host's / read-only over 9p, puts a tmpfs over it
+# so that the guest can write anywhere, and switches to it. What COMMAND writes
+# to stdout and stderr, and its exit status, come back through three
+# virtio-serial ports; the kernel's console goes to a file of its own.
+
+set -u
+
+usage()
+{
+	cat <<EOF_USAGE
+Usage: ${0##*/} [-k KERNEL] [-c CPUS] [-m MEM] [-a "KERNEL ARGS"] [-t SECONDS]
+                 [-l FILE] [--] COMMAND...
+       ${0##*/} [-k KERNEL] --kdir | --kver
+
+Run COMMAND as root under KERNEL in a virtual machine and exit with its status.
+
+  -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), or a full
+              version such as 6.1.0-56-amd64
+  -c CPUS     number of virtual CPUs (default 2)
+  -m MEM      memory in MiB (default 1024)
+  -a ARGS     more arguments for the kernel's command line
+  -t SECONDS  time limit, boot included (default 600)
+  -l FILE     where to keep the kernel's console log
+              (default: \$MOWN_CACHE/console.log, the latest run)
+  --kdir      print the directory to build modules for KERNEL in (make -C)
+  --kver      print what uname -r says under KERNEL
+
+Exit status: COMMAND's; 124 when the time is up; 125 when the guest panicked or
+was lost before COMMAND ended (with the end of the console on stderr); 1 if no
+guest could be started; 2 for a bad option.
+
+COMMAND gets PATH, HOME, TERM, MOWN_*, KSFT* and KSELFTEST* from the environment
+and /dev/null as stdin. /tmp and /run are the guest's own, and nothing that it
+writes reaches the host.
+
+MOWN_CACHE (default ~/.cache/mown) holds the kernels; remove one from there to
+get Debian's newest. MOWN_ACCEL=tcg or kvm overrides the choice between them.
+EOF_USAGE
+}
+
+die()
+{
+	echo "vmtest: $*" >&2
+	exit 1
+}
+
+bad_usage()
+{
+	echo "vmtest: $*" >&2
+	usage >&2
+	exit 2
+}
+
+# A user who is not root may lack the directory of modprobe
+PATH=$PATH:/usr/sbin:/sbin
+here=$(cd "${0%/*}" && pwd -P)
+
+# --- The guest -------------------------------------------------------------
+
+# Process 1 of the guest, as /init from the initramfs.
+guest_init()
+{
+	cat <<'EOF_INIT'
+#!/bin/busybox sh
+fail() { echo "vmtest: $*"; reboot -f; }
+/bin/busybox --install -s /bin
+mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
+for m in /ko/*.ko; do insmod "$m" || fail "cannot load $m"; done
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 host /host ||
+	fail "cannot mount the host's files"
+mount -t tmpfs upper /upper; mkdir /upper/u /upper/w
+mount -t overlay -o lowerdir=/host,upperdir=/upper/u,workdir=/upper/w root /root ||
+	fail "cannot mount the root file system"
+. /vmtest/paths
+cd /root
+mkdir -p lib/modules
+mount --bind ".$KERNEL/lib/modules" lib/modules || fail "cannot mount the modules"
+for d in dev proc sys; do mount --move /$d $d; done
+mount -t tmpfs -o mode=1777 tmp tmp; mount -t tmpfs run run
+mkdir -p dev/pts dev/shm run/lock
+mount -t devpts pts dev/pts; mount -t tmpfs -o mode=1777 shm dev/shm
+mount -t debugfs debugfs sys/kernel/debug
+mount -t tracefs tracefs sys/kernel/tracing
+mount -t securityfs securityfs sys/kernel/security
+ln -s /proc/self/fd dev/fd
+for i in 0:stdin 1:stdout 2:stderr; do ln -s fd/${i%:*} dev/${i#*:}; done
+ifconfig lo up
+cp -r /vmtest /bin/busybox run
+# switch_root empties the initramfs, where this script is
+exec switch_root /root /run/busybox sh /run/vmtest/main
+EOF_INIT
+}
+
+# What /init goes on with in the host's file system, still process 1. It keeps
+# to busybox, so that the host's tools are COMMAND's business only.
+guest_main()
+{
+	cat <<'EOF_MAIN'
+bb=/run/busybox
+# The ports' names arrive some time after the driver
+for name in out err status; do
+	until port=$($bb grep -lx "vmtest.$name" /sys/class/virtio-ports/*/name 2>/dev/null); do
+		$bb usleep 10000
+	done
+	port=${port%/name}
+	eval "$name=/dev/${port##*/}"
+done
+# A port can be open only once, and COMMAND may open /dev/stdout: give it pipes.
+# dd, since cat would use splice, which does not wait until the host has it all.
+$bb mkfifo /run/vmtest/1 /run/vmtest/2
+$bb dd bs=32k if=/run/vmtest/1 of=$out 2>/dev/null & dd1=$!
+$bb dd bs=32k if=/run/vmtest/2 of=$err 2>/dev/null & dd2=$!
+$bb setsid /bin/bash /run/vmtest/command </dev/null >/run/vmtest/1 2>/run/vmtest/2
+rc=$?
+# Processes left behind would hold the pipes open
+for p in /proc/[0-9]*; do
+	case ${p#/proc/} in 1 | $dd1 | $dd2) ;; *) kill -9 ${p#/proc/} 2>/dev/null;; esac
+done
+wait $dd1 $dd2
+echo $rc >$status
+$bb reboot -f
+EOF_MAIN
+}
+
+# guest_command CWD COMMAND...: the script that becomes COMMAND
+guest_command()
+{
+	local v
+
+	printf 'cd %q || exit 125\n' "$1"
+	printf 'exec env -i'
+	for v in PATH HOME TERM "${!MOWN_@}" "${!KSFT@}" "${!KSELFTEST@}"; do
+		[[ -v $v ]] && printf ' %s=%q' "$v" "${!v}"
+	done
+	printf ' %q' "${@:2}"
+	echo
+}
+
+# make_initrd FILE CWD COMMAND...
+make_initrd()
+{
+	local root=$work/initrd n=100 ko
+
+	rm -rf "$root"
+	mkdir -p "$root"/{bin,dev,proc,sys,host,upper,root,ko,vmtest}
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	for ko in virtio_pci virtio_console 9pnet_virtio 9p overlay; do
+		modprobe -d "$kernel" -S "$kver" --show-depends "$ko" ||
+			die "kernel $kver has no module $ko"
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/modules"
+	while read -r ko; do
+		case $ko in
+		*.xz) xz -dc "$ko" ;;
+		*.zst) zstd -dcq "$ko" ;;
+		*) cat "$ko" ;;
+		esac >"$root/ko/$((n++)).ko" || die "cannot read $ko"
+	done <"$work/modules"
+	guest_init >"$root/init"
+	chmod 755 "$root/init"
+	guest_main >"$root/vmtest/main"
+	guest_command "${@:2}" >"$root/vmtest/command"
+	printf 'KERNEL=%q\n' "$kernel" >"$root/vmtest/paths"
+	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$1" ||
+		die "cannot pack the initramfs"
+}
+
+# --- The machine -----------------------------------------------------------
+
+# boot ACCEL SECONDS CWD COMMAND...: the result is what boot returns.
+boot()
+{
+	local accel=$1 limit=$2 rc qemu port tails
+	local cmdline="console=ttyS0,115200 loglevel=8 panic=-1 $kargs"
+
+	make_initrd "$work/initrd.img" "${@:3}"
+	case $accel in
+	kvm) accel="kvm -cpu host" ;;
+	tcg) accel="tcg,thread=multi -cpu max" ;;
+	esac
+	# Files, not pipes: a slow reader of ours must not hold up the guest
+	rm -f "$work"/{out,err,status}
+	touch "$work"/{out,err,status}
+	# q35, as the older machine's interrupt tables take ACPI seconds to read
+	# when slub_debug is on.
+	# shellcheck disable=SC2206 # $accel is several words on purpose
+	qemu=(qemu-system-x86_64 -M q35 -accel $accel -smp "$cpus" -m "$mem"
+		-nodefaults -no-user-config -display none -no-reboot
+		-kernel "$kernel/boot/vmlinux" -initrd "$work/initrd.img"
+		-append "$cmdline" -serial "file:$log"
+		-virtfs "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
+		-device "virtio-serial-pci,max_ports=4")
+	for port in out err status; do
+		qemu+=(-chardev "file,id=$port,path=$work/$port,append=on"
+			-device "virtserialport,chardev=$port,name=vmtest.$port")
+	done
+
+	# QEMU must not outlive this script, however it ends: hence setpriv.
+	setpriv --pdeathsig TERM timeout -k 5 "$limit" "${qemu[@]}" \
+		</dev/null >"$work/qemu.log" 2>&1 &
+	vm=$!
+	tail -q -s 0.1 -c +1 -f --pid "$vm" "$work/out" &
+	tails=("$!")
+	tail -q -s 0.1 -c +1 -f --pid "$vm" "$work/err" >&2 &
+	tails+=("$!")
+	wait "$vm"
+	rc=$?
+	vm=
+	wait "${tails[@]}"
+
+	if [[ -s $work/status ]]; then
+		return "$(<"$work/status")"
+	fi
+	tail -n 60 "$log" >&2
+	cat "$work/qemu.log" >&2
+	if ((rc == 124 || rc == 137)); then
+		echo "vmtest: time is up ($limit seconds)" >&2
+		return 124
+	fi
+	if grep -a 'Kernel panic - not syncing' "$log" >&2; then
+		echo "vmtest: the guest panicked" >&2
+	else
+		echo "vmtest: no verdict, the guest was lost (qemu exited with $rc):" \
+			"${qemu[*]@Q}" >&2
+	fi
+	return 125
+}
+
+# choose_accel: print kvm or tcg. A /dev/kvm that opens says little (guests can
+# hang on it), so a short trial boot decides, once per host kernel.
+choose_accel()
+{
+	local answer
+
+	answer=$cache/accel-$(uname -r)
+	if [[ ! -s $answer ]]; then
+		echo tcg >"$work/accel"
+		if [[ -w /dev/kvm ]]; then
+			echo "vmtest: trying whether KVM works (20 seconds at most)" >&2
+			log=$work/probe.log boot kvm 20 / true &>/dev/null && echo kvm >"$work/accel"
+		fi
+		mv "$work/accel" "$answer"
+	fi
+	cat "$answer"
+}
+
+# --- Main ------------------------------------------------------------------
+
+kernel=6.1 cpus=2 mem=1024 kargs='' limit=600 log='' print=''
+while getopts ':k:c:m:a:t:l:h-:' opt; do
+	case $opt in
+	k) kernel=$OPTARG ;;
+	c) cpus=$OPTARG ;;
+	m) mem=$OPTARG ;;
+	a) kargs+=" $OPTARG" ;;
+	t) limit=$OPTARG ;;
+	l) log=$OPTARG ;;
+	h) usage; exit 0 ;;
+	-) [[ $OPTARG == kdir || $OPTARG == kver ]] || bad_usage "unknown option --$OPTARG"
+		print=$OPTARG ;;
+	:) bad_usage "option -$OPTARG needs a value" ;;
+	*) bad_usage "unknown option -$OPTARG" ;;
+	esac
+done
+shift $((OPTIND - 1))
+for n in "$cpus" "$mem" "$limit"; do
+	[[ $n =~ ^[1-9][0-9]*$ ]] || bad_usage "'$n' is not a positive number"
+done
+[[ $print || $# -gt 0 ]] || bad_usage "no COMMAND given"
+
+cache=${MOWN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mown}
+mkdir -p "$cache" || die "cannot write $cache"
+cache=$(realpath "$cache")
+work=$(mktemp -d) || die "cannot make a temporary directory"
+vm=
+trap '[[ $vm ]] && kill "$vm" && wait; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+kernel=$("$here/fetch-kernel.sh" "$kernel") || exit 1
+kver=${kernel##*/}
+case $print in
+kdir) echo "$kernel/usr/src/linux-headers-$kver"; exit 0 ;;
+kver) echo "$kver"; exit 0 ;;
+esac
+
+for tool in qemu-system-x86_64 busybox cpio modprobe; do
+	command -v "$tool" >/dev/null || die "$tool is missing (see ${0%/*}/setup.sh)"
+done
+cwd=$(pwd -P)
+case $cwd/ in
+/tmp/* | /run/* | /dev/* | /proc/* | /sys/*)
+	die "the guest has its own /${cwd:1:4}: call from another directory than $cwd" ;;
+esac
+
+accel=${MOWN_ACCEL:-$({ flock 5; choose_accel; } 5>"$cache/lock")}
+if [[ ! $log ]]; then
+	log=$cache/console.log
+	rm -f "$log"	# another run may still be writing to it: leave it that one
+fi
+boot "$accel" "$limit" "$cwd" "$@"
+rc=$?
+exit "$rc"
