@@ -8,6 +8,7 @@
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "compat.h"
 #include "mown.h"
@@ -32,9 +33,35 @@ void *__mown_track(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 {
 	const struct mown_caller caller = { mod, way, _RET_IP_ };
 
-	return mown_track(ptr, size, gfp, MOWN_KMALLOC, &caller);
+	return mown_track(ptr, size, gfp, MOWN_KMALLOC, false, &caller);
 }
 EXPORT_SYMBOL_GPL(__mown_track);
+
+/**
+ * __mown_track_string - record a string that the kernel has just allocated
+ * @str: what kstrdup(), kasprintf() and their like returned; NULL is passed
+ *	 through
+ * @gfp: as for __mown_track()
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * As __mown_track(), with the size from the string. A format may put a NUL into
+ * the middle, so the object may be larger.
+ *
+ * Context: Any in which memory may be allocated with @gfp.
+ * Return: @str.
+ */
+char *__mown_track_string(char *str, gfp_t gfp, struct module *mod,
+			  enum mown_way way)
+{
+	const struct mown_caller caller = { mod, way, _RET_IP_ };
+
+	if (!str)
+		return NULL;
+	return mown_track(str, strlen(str) + 1, gfp, MOWN_KMALLOC, true,
+			  &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_track_string);
 
 /**
  * __mown_kfree - free an object
@@ -169,7 +196,7 @@ static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 	if (!new)
 		return NULL;
 	memcpy(new, ptr, old);
-	mown_track(new, size, gfp, MOWN_KMALLOC, caller);
+	mown_track(new, size, gfp, MOWN_KMALLOC, false, caller);
 	if (mown_release(ptr, caller, false))
 		kfree(ptr);
 	return new;
@@ -208,7 +235,7 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 	if (unlikely(ZERO_OR_NULL_PTR(ptr))) {
 		ret = __kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE,
 						  _RET_IP_);
-		return mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
+		return mown_track(ret, size, gfp, MOWN_KMALLOC, false, &caller);
 	}
 	verdict = mown_may_resize(ptr, &caller);
 	if (unlikely(verdict == MOWN_REFUSED))
@@ -216,10 +243,13 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 	if (verdict == MOWN_OURS && ksize(ptr) < size)
 		return mown_move(ptr, size, ksize(ptr), gfp, &caller);
 	ret = krealloc(ptr, size, gfp);
-	if (ret && ret != ptr)
-		mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
-	else if (ret)
+	if (ret && ret != ptr) {
+		mown_track(ret, size, gfp, MOWN_KMALLOC, false, &caller);
+		if (verdict == MOWN_NOT_OURS)
+			mown_moved(mod);
+	} else if (ret) {
 		mown_resized(ret, size);
+	}
 	return ret;
 }
 EXPORT_SYMBOL_GPL(__mown_krealloc);

@@ -17,17 +17,13 @@
 #endif
 
 /* 6.4 replaced the two layouts of struct module by an array of regions. */
-static inline unsigned long mown_init_text(const struct module *mod,
-					   unsigned long *size)
-{
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
-	*size = mod->init_layout.size;
-	return (unsigned long)mod->init_layout.base;
+#define mown_module_text(mod) (&(mod)->core_layout)
+#define mown_module_init_text(mod) (&(mod)->init_layout)
 #else
-	*size = mod->mem[MOD_INIT_TEXT].size;
-	return (unsigned long)mod->mem[MOD_INIT_TEXT].base;
+#define mown_module_text(mod) (&(mod)->mem[MOD_TEXT])
+#define mown_module_init_text(mod) (&(mod)->mem[MOD_INIT_TEXT])
 #endif
-}
 
 /* 6.4 made the second argument of kvfree_call_rcu() the pointer itself. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)

@@ -125,12 +125,11 @@ static int mown_live_show(struct seq_file *m, void *v)
 		return 0;
 	}
 	mown_symbol(live->owner, copy->site, name, sizeof(name));
-	seq_printf(m, "%s%s %px %zu %s %u %u %u %s\n", live->owner->name,
+	seq_printf(m, "%s%s %px %zu %s %llu %u %u %s\n", live->owner->name,
 		   READ_ONCE(live->owner->exit) ? "(gone)" : "",
 		   (void *)copy->addr, copy->size,
 		   mown_family_names[copy->family],
-		   jiffies_to_msecs((u32)jiffies - copy->when), copy->pid,
-		   copy->cpu, name);
+		   mown_age_ms(copy->when), copy->pid, copy->cpu, name);
 	return 0;
 }
 
@@ -202,11 +201,14 @@ DEFINE_SHOW_ATTRIBUTE(mown_sites);
 
 static int mown_owner_stats_show(struct seq_file *m, void *v)
 {
+	struct mown_owner *owner = m->private;
 	struct mown_sums sums;
 	int i;
 
-	mown_owner_sum(m->private, &sums);
+	mown_owner_sum(owner, &sums);
 	seq_puts(m, "mown stats 1\n");
+	seq_printf(m, "blind %u 1: the net was incomplete when the module came, so nothing waits in quarantine and nothing is reclaimed\n",
+		   owner->blind);
 	for (i = 0; i < MOWN_NR_COUNTS; i++)
 		seq_printf(m, "%s %lu %s\n", mown_count_names[i],
 			   sums.value[i], mown_count_help[i]);

@@ -21,8 +21,6 @@
 #define MOWN_EXITS_MAX 64
 /* How many sites the log names of one exit. */
 #define MOWN_EXIT_LOG_SITES 8
-/* How many records are taken under one hold of a stripe's lock. */
-#define MOWN_SETTLE_BATCH 32
 
 /**
  * struct mown_exit_site - what was left behind by one call site
@@ -47,6 +45,7 @@ struct mown_exit_site {
  * @allocated: objects recorded
  * @freed: released through mown
  * @elsewhere: seen to be freed by others
+ * @stale: records proven wrong
  * @reclaimed: given back by mown
  * @left: objects left behind, less those freed late
  * @left_bytes: of them
@@ -65,6 +64,7 @@ struct mown_exit {
 	unsigned long allocated;
 	unsigned long freed;
 	unsigned long elsewhere;
+	unsigned long stale;
 	unsigned long reclaimed;
 	atomic_long_t left;
 	atomic_long_t left_bytes;
@@ -133,6 +133,17 @@ void mown_orphan_freed(struct mown_owner *owner, const struct mown_record *rec)
 		irq_work_queue(&mown_exits_last_work);
 }
 
+/* An orphan changes its size in place; its stripe is locked. */
+void mown_orphan_resized(struct mown_owner *owner,
+			 const struct mown_record *rec, size_t size)
+{
+	struct mown_exit *exit = owner->exit;
+	long more = (long)size - (long)rec->size;
+
+	atomic_long_add(more, &mown_exit_site(exit, rec->site)->bytes);
+	atomic_long_add(more, &exit->left_bytes);
+}
+
 static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 {
 	struct mown_sites sites = {};
@@ -159,79 +170,61 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	return exit;
 }
 
-static bool mown_reclaims(enum mown_word word, const struct mown_record *rec)
+static bool mown_reclaims(const struct mown_owner *owner, bool dropin)
 {
-	if (!mown_net_complete())
+	enum mown_word word = mown_policy(MOWN_LEFT_BEHIND);
+
+	if (owner->blind)
 		return false;
-	return word == MOWN_RECLAIM || (word == MOWN_AUTO && !rec->dropin);
+	return word == MOWN_RECLAIM || (word == MOWN_AUTO && !dropin);
 }
 
 /*
- * Decide about up to @max records of a stripe from @addr on, and take out of
- * the tree what is to be reclaimed. Returns the last one looked at, or 0.
+ * Decide about the first record of a stripe above @addr. Returns its address, 0
+ * at the end.
  */
-static unsigned long mown_settle_some(struct mown_owner *owner,
-				      unsigned int index, unsigned long addr,
-				      struct mown_record **taken,
-				      unsigned int *nr)
+static unsigned long mown_settle_next(struct mown_owner *owner,
+				      unsigned int index, unsigned long addr)
 {
-	enum mown_word word = mown_policy(MOWN_LEFT_BEHIND);
 	struct mown_tree *tree = &owner->trees[index];
-	struct mown_exit *exit = owner->exit;
-	struct mown_record *rec, *next;
-	unsigned int looked = 0;
+	struct mown_record *rec, *reclaim = NULL;
 	unsigned long flags;
 
-	*nr = 0;
+	mown_hurry();
 	raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
-	for (rec = mown_tree_above(tree, addr), addr = 0;
-	     rec && looked < MOWN_SETTLE_BATCH; rec = next, looked++) {
-		next = mown_tree_next(rec);
-		addr = next ? rec->addr : 0;
-		if (rec->state == MOWN_ELSEWHERE) {
-			taken[(*nr)++] = mown_forget(owner, index, rec);
-			continue;
-		}
-		if (rec->state != MOWN_LIVE)
-			continue;
-		if (!mown_reclaims(word, rec)) {
-			rec->orphan = true;
-			mown_exit_add(exit, rec, 1);
-			continue;
-		}
-		if (!mown_class_fits(rec)) {
-			mown_count(owner, MOWN_STALE);
-			rec->state = MOWN_ELSEWHERE;
-		} else {
-			mown_exit_add(exit, rec, 1);
-			WRITE_ONCE(exit->reclaimed, exit->reclaimed + 1);
-		}
-		tree->live--;
-		tree->bytes -= rec->size;
-		mown_tree_erase(tree, rec);
-		taken[(*nr)++] = rec;
+	rec = mown_tree_above(tree, addr);
+	addr = rec ? rec->addr : 0;
+	if (!rec || rec->state != MOWN_LIVE)
+		goto unlock;
+	if (!mown_reclaims(owner, rec->dropin)) {
+		rec->orphan = true;
+		mown_exit_add(owner->exit, rec, 1);
+	} else if (!mown_class_fits(rec)) {
+		mown_drop_stale(owner, index, rec);
+	} else {
+		mown_exit_add(owner->exit, rec, 1);
+		WRITE_ONCE(owner->exit->reclaimed, owner->exit->reclaimed + 1);
+		reclaim = mown_forget(owner, index, rec);
 	}
+unlock:
 	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
+	if (reclaim)
+		mown_give_back(reclaim->family, reclaim->addr);
+	mown_hurry_end();
+	if (reclaim)
+		mown_record_free(reclaim);
 	return addr;
 }
 
 /* Every record is counted as what it is from here on; nothing is added. */
 static void mown_settle_all(struct mown_owner *owner)
 {
-	struct mown_record *taken[MOWN_SETTLE_BATCH];
-	unsigned int index, i, nr;
-	unsigned long addr;
+	unsigned long addr = 0;
+	unsigned int index;
 
 	for (index = 0; index < MOWN_STRIPES; index++) {
-		addr = 0;
 		do {
-			addr = mown_settle_some(owner, index, addr, taken, &nr);
-			for (i = 0; i < nr; i++) {
-				if (taken[i]->state == MOWN_LIVE)
-					mown_give_back(taken[i]->family,
-						       taken[i]->addr);
-				mown_record_free(taken[i]);
-			}
+			addr = mown_settle_next(owner, index, addr);
 			cond_resched();
 		} while (addr);
 	}
@@ -299,6 +292,8 @@ static void mown_exit_show(struct seq_file *m, struct mown_exit *exit)
 		   atomic_long_read(&exit->left_bytes), exit->reclaimed);
 	if (late)
 		seq_printf(m, ", freed late %ld", late);
+	if (exit->stale)
+		seq_printf(m, ", stale %lu", exit->stale);
 	seq_putc(m, '\n');
 	mown_exit_show_sites(m, exit, UINT_MAX);
 }
@@ -332,37 +327,47 @@ static void mown_exit_tell(struct mown_exit *exit)
 		panic("mown: %s left %ld objects behind", exit->name, left);
 }
 
-/* Forget the orphans of an account that is dropped. */
-static void mown_exit_drop_orphans(struct mown_owner *owner)
+/*
+ * Forget what is still recorded for an owner that is removed: orphans, and
+ * objects on their way through the kernel's kfree_rcu(). A record in any other
+ * state has a holder, who frees it.
+ */
+static void mown_exit_forget(struct mown_owner *owner)
 {
+	unsigned long flags, addr = 0;
 	struct mown_record *rec;
-	unsigned long flags;
 	unsigned int index;
+	bool ours;
 
 	for (index = 0; index < MOWN_STRIPES; index++) {
-		struct mown_tree *tree = &owner->trees[index];
-
 		do {
 			raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
-			rec = mown_tree_above(tree, 0);
-			if (rec)
-				rec = mown_forget(owner, index, rec);
+			rec = mown_tree_above(&owner->trees[index], addr);
+			addr = rec ? rec->addr : 0;
+			ours = rec && (rec->state == MOWN_LIVE ||
+				       rec->state == MOWN_ELSEWHERE);
+			if (ours)
+				mown_forget(owner, index, rec);
 			raw_spin_unlock_irqrestore(&mown_stripes[index].lock,
 						   flags);
-			if (rec)
+			if (ours)
 				mown_record_free(rec);
-		} while (rec);
+		} while (addr);
 	}
+}
+
+static void mown_exit_remove_owner(struct mown_owner *owner)
+{
+	mown_exit_forget(owner);
+	mown_owner_remove(owner);
 }
 
 static void mown_exit_drop(struct mown_exit *exit)
 {
 	list_del(&exit->list);
 	mown_exits_nr--;
-	if (exit->owner) {
-		mown_exit_drop_orphans(exit->owner);
-		mown_owner_remove(exit->owner);
-	}
+	if (exit->owner)
+		mown_exit_remove_owner(exit->owner);
 	mown_names_free(exit->names);
 	kvfree(exit);
 }
@@ -377,9 +382,26 @@ void mown_exits_sweep(void)
 		if (!exit->owner || atomic_long_read(&exit->left) !=
 		    exit->reclaimed)
 			continue;
-		mown_owner_remove(exit->owner);
+		mown_exit_remove_owner(exit->owner);
 		exit->owner = NULL;
 	}
+}
+
+/*
+ * Asynchronous work of the module may still release what would be reclaimed, or
+ * panicked about. The kernel itself waits for it a little later, but without
+ * the lock of the notifiers' list: work that waits for a module to be loaded or
+ * for a notifier to be registered would wait for us. So only who must waits.
+ */
+static bool mown_must_wait(struct mown_owner *owner)
+{
+	struct mown_sums sums;
+
+	mown_owner_sum(owner, &sums);
+	if (!sums.value[MOWN_LIVE_OBJECTS])
+		return false;
+	return mown_policy(MOWN_LEFT_BEHIND) == MOWN_PANIC ||
+	       mown_reclaims(owner, !READ_ONCE(owner->promised));
 }
 
 /**
@@ -394,8 +416,8 @@ void mown_settle(struct mown_owner *owner)
 	struct mown_exit *exit;
 	struct mown_sums sums;
 
-	/* Work and callbacks of the module may still release its memory. */
-	async_synchronize_full();
+	if (mown_must_wait(owner))
+		async_synchronize_full();
 	rcu_barrier();
 	mown_owner_stop(owner);
 	mown_rcu_flush();
@@ -408,8 +430,7 @@ void mown_settle(struct mown_owner *owner)
 	if (!exit) {
 		pr_warn("%s: no memory for its account, nothing is reclaimed\n",
 			owner->name);
-		mown_exit_drop_orphans(owner);
-		mown_owner_remove(owner);
+		mown_exit_remove_owner(owner);
 		mutex_unlock(&mown_owners_lock);
 		return;
 	}
@@ -419,6 +440,7 @@ void mown_settle(struct mown_owner *owner)
 	exit->allocated = sums.value[MOWN_ALLOCATED];
 	exit->freed = sums.value[MOWN_FREED];
 	exit->elsewhere = sums.value[MOWN_RELEASED_ELSEWHERE];
+	exit->stale = sums.value[MOWN_STALE];
 	mown_exit_tell(exit);
 	list_add_tail(&exit->list, &mown_exits);
 	if (++mown_exits_nr > MOWN_EXITS_MAX)

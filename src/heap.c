@@ -9,6 +9,7 @@
  * so), violations are described under the lock and reported after it.
  */
 #include <linux/irq_work.h>
+#include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -36,7 +37,7 @@ void mown_give_back(enum mown_family family, unsigned long addr)
  * What a kmalloc() object takes in memory by the page's own word, or 0 if the
  * page is not one that kmalloc() gave. Reads the page, not the object.
  */
-size_t mown_usable_size(unsigned long addr)
+static size_t mown_usable_size(unsigned long addr)
 {
 	struct page *page = virt_to_head_page((void *)addr);
 
@@ -48,14 +49,24 @@ size_t mown_usable_size(unsigned long addr)
 }
 
 /*
- * Can the record's object be what is at its address? An object that was
- * resized in place has any class that holds it, one of KFENCE its own size.
+ * What the object takes in memory. ksize() is spared where it can be: in 6.1 it
+ * opens all of the object to its user, which hides overflows from KASAN.
+ */
+size_t mown_class_size(const struct mown_record *rec)
+{
+	return rec->loose ? mown_usable_size(rec->addr) :
+			    kmalloc_size_roundup(rec->size);
+}
+
+/*
+ * Can the record's object be what is at its address? One of KFENCE has its own
+ * size.
  */
 bool mown_class_fits(const struct mown_record *rec)
 {
 	size_t usable = mown_usable_size(rec->addr);
 
-	if (rec->resized)
+	if (rec->loose)
 		return usable >= rec->size;
 	return usable && (usable == kmalloc_size_roundup(rec->size) ||
 			  usable == rec->size);
@@ -145,9 +156,10 @@ static DEFINE_IRQ_WORK(mown_stale_work, mown_stale_func);
 void mown_drop_stale(struct mown_owner *owner, unsigned int index,
 		     struct mown_record *stale)
 {
-	if (stale->orphan)
+	/* Any but a live one counts already as what became of it. */
+	if (stale->state == MOWN_LIVE && stale->orphan)
 		mown_orphan_freed(owner, stale);
-	else
+	else if (stale->state == MOWN_LIVE)
 		mown_count(owner, MOWN_STALE);
 	irq_work_queue(&mown_stale_work);
 	stale = mown_forget(owner, index, stale);
@@ -203,17 +215,20 @@ static bool mown_insert(struct mown_record *rec, const struct module *mod)
 		tree->live++;
 		tree->bytes += rec->size;
 		mown_raise_max_size(owner, rec->size);
+		if (!rec->dropin && !READ_ONCE(owner->promised))
+			WRITE_ONCE(owner->promised, true);
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return ok;
 }
 
 /*
- * Record what the kernel has just allocated for @caller. Never fails: without
- * a record the object goes untracked, and is counted as that.
+ * Record what the kernel has just allocated for @caller: @size bytes, or at
+ * least as many if @loose. Never fails: without a record the object goes
+ * untracked, and is counted as that.
  */
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
-		 const struct mown_caller *caller)
+		 bool loose, const struct mown_caller *caller)
 {
 	struct mown_record *rec;
 
@@ -234,7 +249,7 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rec->state = MOWN_LIVE;
 	rec->family = family;
 	rec->dropin = caller->way == MOWN_DROPIN;
-	rec->resized = false;
+	rec->loose = loose;
 	rec->accounted = !!(gfp & __GFP_ACCOUNT);
 	rec->orphan = false;
 	if (unlikely(!mown_insert(rec, caller->mod))) {
@@ -278,31 +293,38 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		struct mown_freed *freed)
 {
 	unsigned long limit = READ_ONCE(mown_quarantine_bytes);
-	size_t usable;
+	size_t size;
 
-	if (!limit || owner->dying || rec->accounted || !mown_net_complete())
+	if (!limit || owner->dying || owner->blind || rec->accounted)
 		return false;
-	usable = mown_usable_size(rec->addr);
-	freed->bytes = usable;
-	return usable && usable <= limit;
+	size = mown_class_size(rec);
+	freed->bytes = size;
+	return size && size <= limit;
 }
 
 /*
- * kfree_sensitive() of an object that goes into quarantine. The record is on
- * its way there meanwhile, and nobody else can give the object back; false if
- * somebody did from elsewhere.
+ * What an object needs that goes into quarantine and may not be done under the
+ * lock. The caller holds the record, and its stripe's lock, which is dropped
+ * meanwhile. False if somebody freed the object from elsewhere.
  */
-static bool mown_wipe(struct mown_record *rec, struct mown_freed *freed,
-		      unsigned int index, unsigned long *flags)
+bool mown_prepare(struct mown_record *rec, const struct mown_freed *freed,
+		  unsigned long *flags, bool sensitive)
 {
-	struct mown_stripe *stripe = &mown_stripes[index];
+	struct mown_stripe *stripe = &mown_stripes[mown_stripe_index(rec->addr)];
 
-	rec->freed = NULL;
-	rec->state = MOWN_QUARANTINED;
 	raw_spin_unlock_irqrestore(&stripe->lock, *flags);
-	memzero_explicit((void *)rec->addr, freed->bytes);
+	if (sensitive)
+		memzero_explicit((void *)rec->addr, freed->bytes);
+	/* Only the record leads to the object now: it is no leak. */
+	kmemleak_ignore((void *)rec->addr);
 	raw_spin_lock_irqsave(&stripe->lock, *flags);
 	return rec->state != MOWN_GONE;
+}
+
+/* Is there anything of it to be done? */
+static bool mown_must_prepare(bool sensitive)
+{
+	return unlikely(sensitive) || IS_ENABLED(CONFIG_DEBUG_KMEMLEAK);
 }
 
 /**
@@ -333,16 +355,19 @@ bool mown_release(const void *ptr, const struct mown_caller *caller,
 	me = mown_owner_find(caller->mod);
 	rec = mown_find(index, (unsigned long)ptr, me, &owner);
 	if (unlikely(!rec || rec->state != MOWN_LIVE))
-		return mown_not_live(stripe, flags, ptr, rec, owner, me,
-				     caller);
+		return mown_not_live(stripe, flags, ptr, rec, owner, me, caller,
+				     false);
 	mown_claim(owner, &owner->trees[index], rec, me, caller, stack, &freed);
 	give = !mown_keeps(owner, rec, &freed);
-	if (!give && unlikely(sensitive) &&
-	    !mown_wipe(rec, &freed, index, &flags)) {
-		raw_spin_unlock_irqrestore(&stripe->lock, flags);
-		mown_record_free(rec);
-		rcu_read_unlock();
-		return false;
+	if (!give && mown_must_prepare(sensitive)) {
+		rec->freed = NULL;
+		rec->state = MOWN_QUARANTINED;
+		if (!mown_prepare(rec, &freed, &flags, sensitive)) {
+			raw_spin_unlock_irqrestore(&stripe->lock, flags);
+			mown_record_free(rec);
+			rcu_read_unlock();
+			return false;
+		}
 	}
 	if (!give)
 		give = !mown_quarantine_push(&owner->quarantine, &freed);
@@ -382,8 +407,8 @@ enum mown_verdict mown_may_resize(const void *ptr,
 	me = mown_owner_find(caller->mod);
 	rec = mown_find(index, (unsigned long)ptr, me, &owner);
 	if (unlikely(!rec || rec->state != MOWN_LIVE))
-		return mown_not_live(stripe, flags, ptr, rec, owner, me,
-				     caller) ? MOWN_NOT_OURS : MOWN_REFUSED;
+		return mown_not_live(stripe, flags, ptr, rec, owner, me, caller,
+				     true) ? MOWN_NOT_OURS : MOWN_REFUSED;
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	rcu_read_unlock();
 	return MOWN_OURS;
@@ -401,12 +426,22 @@ void mown_resized(const void *ptr, size_t size)
 	stripe = mown_lock(index, &flags);
 	rec = mown_find(index, (unsigned long)ptr, NULL, &owner);
 	if (rec && rec->state == MOWN_LIVE) {
+		if (unlikely(rec->orphan))
+			mown_orphan_resized(owner, rec, size);
 		owner->trees[index].bytes += size - rec->size;
 		rec->size = size;
-		rec->resized = true;
+		rec->loose = true;
 		mown_raise_max_size(owner, size);
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+}
+
+/* The kernel's krealloc() has freed an object that was not recorded. */
+void mown_moved(struct module *mod)
+{
+	rcu_read_lock();
+	mown_untracked_freed(mown_owner_find(mod));
+	rcu_read_unlock();
 }
 
 /* ---- What the net sees ---- */

@@ -56,9 +56,12 @@ static void mown_module_coming(struct module *mod)
 			mod->name);
 		return;
 	}
-	owner->init_start = mown_init_text(mod, &owner->init_size);
+	owner->text.start = (unsigned long)mown_module_text(mod)->base;
+	owner->text.size = mown_module_text(mod)->size;
+	owner->init.start = (unsigned long)mown_module_init_text(mod)->base;
+	owner->init.size = mown_module_init_text(mod)->size;
 	mutex_lock(&mown_owners_lock);
-	mown_net_spread();
+	owner->blind = !mown_net_spread();
 	mown_owner_publish(owner);
 	mutex_unlock(&mown_owners_lock);
 	mown_sysfs_add(owner);

@@ -76,6 +76,12 @@
 
 /* ---- Records: record.c ---- */
 
+/* A range of addresses. */
+struct mown_range {
+	unsigned long start;
+	unsigned long size;
+};
+
 #define MOWN_STRIPE_BITS 8
 #define MOWN_STRIPES BIT(MOWN_STRIPE_BITS)
 
@@ -136,7 +142,7 @@ enum mown_family {
  * @state: enum mown_state, under the stripe's lock
  * @family: enum mown_family
  * @dropin: came in by the drop-in
- * @resized: shrunk or grown in place, so @size may not give the size class
+ * @loose: @size need not give the size class, only fit in it
  * @accounted: charged to a memory cgroup, so not to be kept in quarantine
  * @orphan: counted as left behind by its owner, which has gone
  *
@@ -159,7 +165,7 @@ struct mown_record {
 	u8 state;
 	u8 family:4;
 	u8 dropin:1;
-	u8 resized:1;
+	u8 loose:1;
 	u8 accounted:1;
 	u8 orphan:1;
 };
@@ -240,6 +246,35 @@ static inline struct mown_stripe *mown_lock(unsigned int index,
 {
 	raw_spin_lock_irqsave(&mown_stripes[index].lock, *flags);
 	return &mown_stripes[index];
+}
+
+static inline bool mown_in_range(const struct mown_range *range,
+				 unsigned long addr)
+{
+	return addr - range->start < range->size;
+}
+
+/*
+ * From before a record is unlinked until its object is given back. Whoever frees
+ * the object from elsewhere in between frees it a second time, which cannot be
+ * helped; no preemption keeps that window small where kfree() does without.
+ */
+static inline void mown_hurry(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+}
+
+static inline void mown_hurry_end(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+}
+
+/* Milliseconds since a moment that is kept in 32 bits. */
+static inline u64 mown_age_ms(u32 when)
+{
+	return jiffies64_to_msecs((u32)jiffies - when);
 }
 
 /* Who is to be named as the one at work: 0 is an interrupt. */
@@ -340,11 +375,14 @@ enum mown_count {
  * @serial: owners made earlier have a lower one
  * @refs: of the list and of readers; at 0 the owner is freed
  * @dying: records nothing new; written under every stripe's lock
+ * @blind: the net was incomplete when it came, so a free may have gone unseen:
+ *	   nothing waits in quarantine, nothing is reclaimed; constant
+ * @promised: it has used the API, whose user promises that nothing outlives it
  * @max_size: no recorded object is larger; grows only
  * @untracked: objects of it that had to go without a record and are not freed
  * @counts: by enum mown_count, for those that are not summed up
- * @init_start: its init text, which goes when the module is live
- * @init_size: bytes of it
+ * @text: where its text is, which goes with the module
+ * @init: its init text, which goes when the module is live
  * @init_gone: it has gone; written once
  * @names: symbols of call sites that cannot be looked up any more, or NULL;
  *	   replaced under mown_owners_lock
@@ -362,11 +400,13 @@ struct mown_owner {
 	u64 serial;
 	refcount_t refs;
 	bool dying;
+	bool blind;
+	bool promised;
 	size_t max_size;
 	atomic_long_t untracked;
 	atomic_long_t counts[MOWN_NR_COUNTS];
-	unsigned long init_start;
-	unsigned long init_size;
+	struct mown_range text;
+	struct mown_range init;
 	bool init_gone;
 	struct mown_names __rcu *names;
 	struct mown_quarantine quarantine;
@@ -397,6 +437,8 @@ struct mown_owner *mown_owner_next(struct mown_owner *owner);
 void mown_owner_put(struct mown_owner *owner);
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
 void mown_untracked(struct module *mod);
+bool mown_untracked_freed(struct mown_owner *me);
+bool mown_maybe_untracked(struct mown_owner *me);
 extern atomic_long_t mown_untracked_ownerless;
 
 static inline void mown_count(struct mown_owner *owner, enum mown_count what)
@@ -584,7 +626,7 @@ struct mown_caller {
 extern const char * const mown_family_names[MOWN_NR_FAMILIES];
 void mown_give_back(enum mown_family family, unsigned long addr);
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
-		 const struct mown_caller *caller);
+		 bool loose, const struct mown_caller *caller);
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive);
 
@@ -601,7 +643,9 @@ void mown_claim(struct mown_owner *owner, struct mown_tree *tree,
 		struct mown_freed *freed);
 bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		struct mown_freed *freed);
-size_t mown_usable_size(unsigned long addr);
+bool mown_prepare(struct mown_record *rec, const struct mown_freed *freed,
+		  unsigned long *flags, bool sensitive);
+size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);
 
 /* What may be done with an object that somebody wants to resize. */
@@ -614,6 +658,7 @@ enum mown_verdict {
 enum mown_verdict mown_may_resize(const void *ptr,
 				  const struct mown_caller *caller);
 void mown_resized(const void *ptr, size_t size);
+void mown_moved(struct module *mod);
 void mown_heap_exit(void);
 void mown_observe_free(unsigned long addr, unsigned long site);
 void mown_observe_rcu(unsigned long addr, unsigned long site);
@@ -628,7 +673,7 @@ unsigned long mown_covering(struct mown_owner *owner, unsigned long addr);
 bool mown_not_live(struct mown_stripe *stripe, unsigned long flags,
 		   const void *ptr, struct mown_record *rec,
 		   struct mown_owner *owner, struct mown_owner *me,
-		   const struct mown_caller *caller);
+		   const struct mown_caller *caller, bool resize);
 
 /* ---- Objects that wait for RCU: rcu.c ---- */
 
@@ -642,6 +687,8 @@ void mown_rcu_flush(void);
 void mown_settle(struct mown_owner *owner);
 void mown_orphan_freed(struct mown_owner *owner,
 		       const struct mown_record *rec);
+void mown_orphan_resized(struct mown_owner *owner,
+			 const struct mown_record *rec, size_t size);
 void mown_exits_sweep(void);
 void mown_exits_exit(void);
 int mown_exits_show(struct seq_file *m);
@@ -650,9 +697,8 @@ int mown_exits_show(struct seq_file *m);
 
 void mown_net_init(void);
 void mown_net_exit(void);
-void mown_net_spread(void);
+bool mown_net_spread(void);
 void mown_net_update(void);
-bool mown_net_complete(void);
 void mown_net_show(struct seq_file *m);
 
 /* ---- Ways in and faces ---- */

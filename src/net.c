@@ -19,15 +19,10 @@
 #include "compat.h"
 #include "mown.h"
 
-/* Under mown_owners_lock; mown_net_whole is read without it. */
+/* All under mown_owners_lock. */
 static bool mown_net_on;
 static bool mown_net_whole;
 static const char *mown_net_hole;
-
-bool mown_net_complete(void)
-{
-	return READ_ONCE(mown_net_whole);
-}
 
 static void mown_probe_kfree(void *data, unsigned long site, const void *ptr)
 {
@@ -48,7 +43,7 @@ static void mown_probe_kmem_cache_free(void *data, unsigned long site,
 static void mown_probe_mm_page_free(void *data, struct page *page,
 				    unsigned int order)
 {
-	if (order)
+	if (order && !PageHighMem(page))
 		mown_observe_free((unsigned long)page_address(page), _RET_IP_);
 }
 
@@ -149,12 +144,14 @@ static void mown_see_free_bulk(unsigned long ip, unsigned long parent_ip,
  * @filtered: @ops has its filter, which it keeps: ftrace_free_filter() leaves
  *	      ops in 6.1 that must not be used again
  * @on: it is registered
+ * @dead: it could not be unregistered, as ftrace has switched itself off
  */
 struct mown_watch {
 	const char *name;
 	struct ftrace_ops ops;
 	bool filtered;
 	bool on;
+	bool dead;
 };
 
 static struct mown_watch mown_watches[] = {
@@ -195,7 +192,7 @@ static void mown_watches_register(void)
 
 		if (!watch->on)
 			watch->on = mown_watch_register(watch);
-		if (!watch->on)
+		if (!watch->on || watch->dead)
 			mown_net_hole = watch->name;
 	}
 }
@@ -207,9 +204,9 @@ static void mown_watches_unregister(void)
 	for (i = 0; i < ARRAY_SIZE(mown_watches); i++) {
 		struct mown_watch *watch = &mown_watches[i];
 
-		/* It fails when ftrace has switched itself off for a bug. */
 		if (watch->on)
-			watch->on = unregister_ftrace_function(&watch->ops);
+			watch->dead = unregister_ftrace_function(&watch->ops);
+		watch->on = watch->dead;
 	}
 }
 
@@ -244,22 +241,24 @@ static void mown_watches_exit(void) {}
 #endif
 
 /*
- * Before an owner is published: what could not be had earlier is tried again.
- * Process context.
+ * Before an owner is published; what could not be had earlier is tried again.
+ * Returns whether the net is whole. It stays so until the last owner goes, but
+ * what came before it was may have been freed unseen.
  */
-void mown_net_spread(void)
+bool mown_net_spread(void)
 {
 	lockdep_assert_held(&mown_owners_lock);
 	if (mown_net_whole)
-		return;
+		return true;
 	mown_net_hole = NULL;
 	mown_probes_register();
 	mown_watches_register();
 	mown_net_on = true;
-	if (mown_net_hole)
+	mown_net_whole = !mown_net_hole;
+	if (!mown_net_whole)
 		pr_warn("the net is incomplete without %s: quarantine is off, nothing is reclaimed\n",
 			mown_net_hole);
-	WRITE_ONCE(mown_net_whole, !mown_net_hole);
+	return mown_net_whole;
 }
 
 /* When the last owner has gone nothing is left in anybody's way. */
@@ -268,7 +267,7 @@ void mown_net_update(void)
 	lockdep_assert_held(&mown_owners_lock);
 	if (!mown_net_on || !list_empty(&mown_owners))
 		return;
-	WRITE_ONCE(mown_net_whole, false);
+	mown_net_whole = false;
 	mown_watches_unregister();
 	mown_probes_unregister();
 	mown_net_on = false;

@@ -183,6 +183,39 @@ void mown_untracked(struct module *mod)
 }
 
 /*
+ * Is this the free of an object that had to go without a record? Of the
+ * caller's own, or else of anybody's: a module may free another's memory.
+ */
+bool mown_untracked_freed(struct mown_owner *me)
+{
+	struct mown_owner *owner;
+
+	if (me && atomic_long_dec_if_positive(&me->untracked) >= 0) {
+		mown_count(me, MOWN_UNTRACKED_FREED);
+		return true;
+	}
+	list_for_each_entry_rcu(owner, &mown_owners, list) {
+		if (atomic_long_dec_if_positive(&owner->untracked) < 0)
+			continue;
+		mown_count(owner, MOWN_UNTRACKED_FREED);
+		return true;
+	}
+	return atomic_long_dec_if_positive(&mown_untracked_ownerless) >= 0 ||
+	       !me;
+}
+
+/* Would it be? */
+bool mown_maybe_untracked(struct mown_owner *me)
+{
+	struct mown_owner *owner;
+
+	list_for_each_entry_rcu(owner, &mown_owners, list)
+		if (atomic_long_read(&owner->untracked) > 0)
+			return true;
+	return !me || atomic_long_read(&mown_untracked_ownerless) > 0;
+}
+
+/*
  * Sum up the owner's counters. Each is true; together they are as of one
  * moment only when nobody uses the owner meanwhile.
  */

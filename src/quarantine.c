@@ -7,7 +7,6 @@
  * slot whose object was freed by somebody else meanwhile is empty, and passed
  * over. Who may hold a record, and when, stands in mown.h.
  */
-#include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -22,7 +21,7 @@ unsigned long mown_quarantine_bytes;
 void mown_quarantine_set_default(void)
 {
 	mown_quarantine_bytes = min(MOWN_QUARANTINE_BYTES_MAX,
-				    (totalram_pages() << PAGE_SHIFT) / 1000);
+				    totalram_pages() / 1000 << PAGE_SHIFT);
 }
 
 int mown_quarantine_new(struct mown_quarantine *q)
@@ -80,8 +79,6 @@ bool mown_quarantine_push(struct mown_quarantine *q,
 	WRITE_ONCE(q->objects, q->objects + 1);
 	WRITE_ONCE(q->bytes, q->bytes + freed->bytes);
 	raw_spin_unlock(&q->lock);
-	/* Only the record leads to the object now: it is no leak. */
-	kmemleak_ignore((void *)rec->addr);
 	return true;
 }
 
@@ -147,11 +144,7 @@ static struct mown_record *mown_quarantine_pop(struct mown_quarantine *q,
 	return rec;
 }
 
-/*
- * Give an object back whose record the caller holds. Whoever frees it from
- * elsewhere after the record is unlinked frees it a second time, which cannot
- * be helped; no preemption keeps that window small where kfree() allows it.
- */
+/* Give an object back whose record the caller holds. */
 static void mown_evict(struct mown_owner *owner, struct mown_record *rec)
 {
 	unsigned int index = mown_stripe_index(rec->addr);
@@ -159,8 +152,7 @@ static void mown_evict(struct mown_owner *owner, struct mown_record *rec)
 	unsigned long flags;
 	bool ours;
 
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_disable();
+	mown_hurry();
 	raw_spin_lock_irqsave(&stripe->lock, flags);
 	ours = rec->state != MOWN_GONE;
 	if (ours)
@@ -168,8 +160,7 @@ static void mown_evict(struct mown_owner *owner, struct mown_record *rec)
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (ours)
 		mown_give_back(rec->family, rec->addr);
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_enable();
+	mown_hurry_end();
 	mown_record_free(rec);
 }
 

@@ -52,6 +52,8 @@ static void mown_release_waited(struct mown_record *rec,
 
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
+	if (rec->state != MOWN_GONE && IS_ENABLED(CONFIG_DEBUG_KMEMLEAK))
+		mown_prepare(rec, freed, &flags, false);
 	if (rec->state != MOWN_GONE &&
 	    mown_find(index, addr, NULL, &owner) == rec) {
 		keep = mown_keeps(owner, rec, freed) &&
@@ -71,6 +73,31 @@ static void mown_release_waited(struct mown_record *rec,
 }
 
 /*
+ * The record of @owner's object that waits for RCU by the @head in it, if
+ * there is one. The caller holds it then, with @freed for its slot.
+ */
+static bool mown_hold_by_head(struct mown_owner *owner,
+			      const struct rcu_head *head,
+			      struct mown_freed *freed)
+{
+	unsigned long flags, start = mown_covering(owner, (unsigned long)head);
+	unsigned int index = mown_stripe_index(start);
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+
+	if (!start)
+		return false;
+	stripe = mown_lock(index, &flags);
+	rec = mown_tree_find(&owner->trees[index], start);
+	if (rec && rec->state == MOWN_RCU && !rec->freed) {
+		freed->rec = rec;
+		rec->freed = freed;
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return freed->rec;
+}
+
+/*
  * The grace period of the object that @head lies in is over, and it had no
  * slot in a batch. An object that was freed from elsewhere meanwhile has no
  * record any more.
@@ -79,30 +106,14 @@ static void mown_release_by_head(struct rcu_head *head)
 {
 	struct mown_freed freed = { .when = jiffies, .alloc_when = jiffies };
 	struct mown_owner *owner;
-	struct mown_record *rec;
-	unsigned long start = 0;
 
 	rcu_read_lock();
 	list_for_each_entry_rcu(owner, &mown_owners, list) {
-		start = mown_covering(owner, (unsigned long)head);
-		if (start)
-			break;
-	}
-	if (start) {
-		unsigned int index = mown_stripe_index(start);
-		struct mown_stripe *stripe;
-		unsigned long flags;
-
-		stripe = mown_lock(index, &flags);
-		rec = mown_tree_find(&owner->trees[index], start);
-		if (rec && rec->state == MOWN_RCU && !rec->freed) {
-			freed.rec = rec;
-			rec->freed = &freed;
-		}
-		raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	}
-	if (freed.rec)
+		if (!mown_hold_by_head(owner, head, &freed))
+			continue;
 		mown_release_waited(freed.rec, &freed);
+		break;
+	}
 	rcu_read_unlock();
 }
 
@@ -209,8 +220,8 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	me = mown_owner_find(caller->mod);
 	rec = mown_find(index, (unsigned long)ptr, me, &owner);
 	if (unlikely(!rec || rec->state != MOWN_LIVE))
-		return mown_not_live(stripe, flags, ptr, rec, owner, me,
-				     caller);
+		return mown_not_live(stripe, flags, ptr, rec, owner, me, caller,
+				     false);
 	dying = owner->dying;
 	if (!dying)
 		slot = mown_rcu_slot();

@@ -153,6 +153,11 @@ struct mown_record *mown_tree_insert(struct mown_tree *tree,
 				rec->addr);
 	if (*slot != U8_MAX)
 		WRITE_ONCE(*slot, *slot + 1);
+	/*
+	 * Before the address can be published. Pairs with the dependency of
+	 * mown_maybe_recorded() on the address.
+	 */
+	smp_wmb();
 	return NULL;
 }
 

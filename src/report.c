@@ -101,8 +101,7 @@ static void mown_format_place(struct seq_buf *s, const char *what,
 		seq_buf_printf(s, "in an interrupt");
 	seq_buf_printf(s, " on cpu %u", place->cpu);
 	if (place->dated)
-		seq_buf_printf(s, ", %u ms ago",
-			       jiffies_to_msecs((u32)jiffies - place->when));
+		seq_buf_printf(s, ", %llu ms ago", mown_age_ms(place->when));
 	seq_buf_printf(s, "\n");
 	mown_format_stack(s, event->owner, place->stack);
 }

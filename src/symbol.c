@@ -44,11 +44,6 @@ const char *mown_names_find(const struct mown_names *names, unsigned long ip)
 	return NULL;
 }
 
-static bool mown_in_init(const struct mown_owner *owner, unsigned long ip)
-{
-	return ip - owner->init_start < owner->init_size;
-}
-
 /*
  * The name of a call site of @owner's, which may be NULL, by its return
  * address. Any context.
@@ -63,11 +58,14 @@ void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 		text = mown_names_find(rcu_dereference(owner->names), ip);
 	if (text)
 		strscpy(buf, text, len);
-	else if (owner && READ_ONCE(owner->init_gone) && mown_in_init(owner, ip))
-		scnprintf(buf, len, "init+0x%lx [%s]", ip - owner->init_start,
+	else if (owner && READ_ONCE(owner->init_gone) &&
+		 mown_in_range(&owner->init, ip))
+		scnprintf(buf, len, "init+0x%lx [%s]", ip - owner->init.start,
 			  owner->name);
-	else if (owner && READ_ONCE(owner->exit))
-		scnprintf(buf, len, "0x%lx [%s, gone]", ip, owner->name);
+	else if (owner && READ_ONCE(owner->exit) &&
+		 mown_in_range(&owner->text, ip))
+		scnprintf(buf, len, "text+0x%lx [%s]", ip - owner->text.start,
+			  owner->name);
 	else
 		scnprintf(buf, len, "%pB", (void *)ip);
 	rcu_read_unlock();
@@ -132,7 +130,7 @@ void mown_names_intern_init(struct mown_owner *owner)
 
 	if (!mown_sites_collect(owner, false, &sites)) {
 		for (i = 0; i < sites.nr; i++)
-			if (mown_in_init(owner, sites.site[i].ip))
+			if (mown_in_range(&owner->init, sites.site[i].ip))
 				sites.site[kept++] = sites.site[i];
 		sites.nr = kept;
 		if (kept)

@@ -75,7 +75,8 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
  */
 unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
 {
-	unsigned long pages = (READ_ONCE(owner->max_size) >> PAGE_SHIFT) + 1;
+	/* An object's class is less than twice its size. */
+	unsigned long pages = 2 * READ_ONCE(owner->max_size) / PAGE_SIZE + 1;
 	unsigned long flags, back, start = 0;
 	struct mown_stripe *stripe;
 	struct mown_record *rec;
@@ -88,7 +89,7 @@ unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
 		stripe = mown_lock(index, &flags);
 		rec = mown_tree_floor(&owner->trees[index], addr);
 		if (rec && addr - rec->addr <
-		    max(rec->size, mown_usable_size(rec->addr)))
+		    max(rec->size, mown_class_size(rec)))
 			start = rec->addr;
 		raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	}
@@ -123,24 +124,13 @@ static bool mown_describe_interior(struct mown_event *event,
 	return rec;
 }
 
-/* Is this the free of an object that had to go without a record? */
-static bool mown_untracked_freed(struct mown_owner *me)
-{
-	if (!me)
-		return true;
-	if (atomic_long_dec_if_positive(&me->untracked) < 0)
-		return false;
-	mown_count(me, MOWN_UNTRACKED_FREED);
-	return true;
-}
-
 /*
  * No live object starts at what @caller frees; @event says so, and which
  * released one does, if any. Returns whether the free is passed on to the
- * kernel all the same.
+ * kernel all the same. One that is to be resized is not freed for sure.
  */
 static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
-			    const struct mown_caller *caller)
+			    const struct mown_caller *caller, bool resize)
 {
 	enum mown_word word = mown_policy(MOWN_UNKNOWN_FREE);
 
@@ -163,7 +153,7 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		mown_report(event);
 		return false;
 	}
-	if (mown_untracked_freed(me))
+	if (resize ? mown_maybe_untracked(me) : mown_untracked_freed(me))
 		return true;
 	if (word == MOWN_AUTO)
 		word = caller->way == MOWN_API ? MOWN_WARN : MOWN_PASS;
@@ -187,7 +177,7 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 bool mown_not_live(struct mown_stripe *stripe, unsigned long flags,
 		   const void *ptr, struct mown_record *rec,
 		   struct mown_owner *owner, struct mown_owner *me,
-		   const struct mown_caller *caller)
+		   const struct mown_caller *caller, bool resize)
 	__releases(&stripe->lock) __releases(RCU)
 {
 	struct mown_event event;
@@ -197,7 +187,7 @@ bool mown_not_live(struct mown_stripe *stripe, unsigned long flags,
 	if (rec)
 		mown_describe_object(&event, owner, rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	pass = mown_wrong_free(&event, me, caller);
+	pass = mown_wrong_free(&event, me, caller, resize);
 	rcu_read_unlock();
 	return pass;
 }

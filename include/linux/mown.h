@@ -26,6 +26,7 @@
 
 #include <linux/bitmap.h>
 #include <linux/build_bug.h>
+#include <linux/compiler.h>
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/gfp.h>
@@ -59,6 +60,8 @@ enum mown_way {
 void *__mown_track(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 		   enum mown_way way)
 	__realloc_size(2);
+char *__mown_track_string(char *str, gfp_t gfp, struct module *mod,
+			  enum mown_way way);
 void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		      struct module *mod, enum mown_way way)
 	__realloc_size(2);
@@ -73,21 +76,34 @@ void __mown_kfree_rcu(struct rcu_head *head, void *ptr, struct module *mod,
 
 /*
  * The inline functions below are always inlined, so that the call site that
- * __mown_track() sees is their caller, and a constant size stays one.
+ * mown sees is their caller, and a constant size stays one. The barrier keeps
+ * the compiler from turning a call that comes last in a function into a jump,
+ * which has the call site of that function's caller.
  */
+#define __mown_called(call)						\
+({									\
+	typeof(call) __mown_ret = (call);				\
+									\
+	barrier();							\
+	__mown_ret;							\
+})
+
+#define __mown_tracked(ptr, size, flags)				\
+	__mown_called(__mown_track(ptr, size, flags, THIS_MODULE, MOWN_WAY))
+
+#define __mown_tracked_string(str, flags)				\
+	__mown_called(__mown_track_string(str, flags, THIS_MODULE, MOWN_WAY))
 
 static __always_inline __alloc_size(1)
 void *mown_kmalloc(size_t size, gfp_t flags)
 {
-	return __mown_track(kmalloc(size, flags), size, flags,
-			    THIS_MODULE, MOWN_WAY);
+	return __mown_tracked(kmalloc(size, flags), size, flags);
 }
 
 static __always_inline __alloc_size(1)
 void *mown_kmalloc_node(size_t size, gfp_t flags, int node)
 {
-	return __mown_track(kmalloc_node(size, flags, node), size, flags,
-			    THIS_MODULE, MOWN_WAY);
+	return __mown_tracked(kmalloc_node(size, flags, node), size, flags);
 }
 
 static __always_inline __alloc_size(1)
@@ -137,7 +153,8 @@ void *mown_kcalloc_node(size_t n, size_t size, gfp_t flags, int node)
 static __always_inline __realloc_size(2) __must_check
 void *mown_krealloc(const void *ptr, size_t size, gfp_t flags)
 {
-	return __mown_krealloc(ptr, size, flags, THIS_MODULE, MOWN_WAY);
+	return __mown_called(__mown_krealloc(ptr, size, flags, THIS_MODULE,
+					     MOWN_WAY));
 }
 
 static __always_inline __realloc_size(2, 3) __must_check
@@ -153,42 +170,31 @@ void *mown_krealloc_array(void *ptr, size_t n, size_t size, gfp_t flags)
 static __always_inline __realloc_size(2)
 void *mown_kmemdup(const void *src, size_t len, gfp_t flags)
 {
-	return __mown_track(kmemdup(src, len, flags), len, flags,
-			    THIS_MODULE, MOWN_WAY);
+	return __mown_tracked(kmemdup(src, len, flags), len, flags);
 }
 
 static __always_inline
 char *mown_kmemdup_nul(const char *src, size_t len, gfp_t flags)
 {
-	return __mown_track(kmemdup_nul(src, len, flags), len + 1, flags,
-			    THIS_MODULE, MOWN_WAY);
+	return __mown_tracked(kmemdup_nul(src, len, flags), len + 1, flags);
 }
-
-/* The kernel's string functions allocate just what the string needs. */
-#define __mown_track_string(str, flags)					\
-({									\
-	char *__mown_str = (str);					\
-									\
-	__mown_str ? __mown_track(__mown_str, strlen(__mown_str) + 1,	\
-				  flags, THIS_MODULE, MOWN_WAY) : NULL;	\
-})
 
 static __always_inline
 char *mown_kstrdup(const char *str, gfp_t flags)
 {
-	return __mown_track_string(kstrdup(str, flags), flags);
+	return __mown_tracked_string(kstrdup(str, flags), flags);
 }
 
 static __always_inline
 char *mown_kstrndup(const char *str, size_t max, gfp_t flags)
 {
-	return __mown_track_string(kstrndup(str, max, flags), flags);
+	return __mown_tracked_string(kstrndup(str, max, flags), flags);
 }
 
 static __always_inline __printf(2, 0)
 char *mown_kvasprintf(gfp_t flags, const char *fmt, va_list args)
 {
-	return __mown_track_string(kvasprintf(flags, fmt, args), flags);
+	return __mown_tracked_string(kvasprintf(flags, fmt, args), flags);
 }
 
 /*
@@ -199,8 +205,8 @@ char *mown_kvasprintf(gfp_t flags, const char *fmt, va_list args)
 ({									\
 	gfp_t __mown_gfp = (flags);					\
 									\
-	__mown_track_string((kasprintf)(__mown_gfp, fmt,		\
-					##__VA_ARGS__), __mown_gfp);	\
+	__mown_tracked_string((kasprintf)(__mown_gfp, fmt,		\
+					  ##__VA_ARGS__), __mown_gfp);	\
 })
 
 static __always_inline
@@ -208,8 +214,7 @@ void *mown_memdup_user(const void __user *src, size_t len)
 {
 	void *ptr = memdup_user(src, len);
 
-	return IS_ERR(ptr) ? ptr : __mown_track(ptr, len, GFP_KERNEL,
-						THIS_MODULE, MOWN_WAY);
+	return IS_ERR(ptr) ? ptr : __mown_tracked(ptr, len, GFP_KERNEL);
 }
 
 static __always_inline
@@ -217,8 +222,7 @@ void *mown_memdup_user_nul(const void __user *src, size_t len)
 {
 	void *ptr = memdup_user_nul(src, len);
 
-	return IS_ERR(ptr) ? ptr : __mown_track(ptr, len + 1, GFP_KERNEL,
-						THIS_MODULE, MOWN_WAY);
+	return IS_ERR(ptr) ? ptr : __mown_tracked(ptr, len + 1, GFP_KERNEL);
 }
 
 static __always_inline
@@ -251,16 +255,19 @@ unsigned long *mown_bitmap_zalloc_node(unsigned int nbits, gfp_t flags,
 static __always_inline void mown_kfree(const void *ptr)
 {
 	__mown_kfree(ptr, THIS_MODULE, MOWN_WAY);
+	barrier();
 }
 
 static __always_inline void mown_kfree_sensitive(const void *ptr)
 {
 	__mown_kfree_sensitive(ptr, THIS_MODULE, MOWN_WAY);
+	barrier();
 }
 
 static __always_inline void mown_kvfree(const void *ptr)
 {
 	__mown_kvfree(ptr, THIS_MODULE, MOWN_WAY);
+	barrier();
 }
 
 static __always_inline void mown_bitmap_free(const unsigned long *bitmap)
@@ -271,6 +278,7 @@ static __always_inline void mown_bitmap_free(const unsigned long *bitmap)
 static __always_inline void mown_kfree_bulk(size_t n, void **ptrs)
 {
 	__mown_kfree_bulk(n, ptrs, THIS_MODULE, MOWN_WAY);
+	barrier();
 }
 
 /*
@@ -290,8 +298,12 @@ do {									\
 	if (__mown_ptr)							\
 		__mown_kfree_rcu(&__mown_ptr->rhf, (void *)__mown_ptr,	\
 				 THIS_MODULE, MOWN_WAY);		\
+	barrier();							\
 } while (0)
 #define __mown_kfree_rcu_1(ptr)						\
-	__mown_kfree_rcu(NULL, (void *)(ptr), THIS_MODULE, MOWN_WAY)
+do {									\
+	__mown_kfree_rcu(NULL, (void *)(ptr), THIS_MODULE, MOWN_WAY);	\
+	barrier();							\
+} while (0)
 
 #endif /* _LINUX_MOWN_H */
