@@ -33,7 +33,7 @@ void *__mown_track(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 {
 	const struct mown_caller caller = { mod, way, _RET_IP_ };
 
-	return mown_track(ptr, size, gfp, MOWN_KMALLOC, false, &caller);
+	return mown_track(ptr, size, gfp, MOWN_KMALLOC, &caller);
 }
 EXPORT_SYMBOL_GPL(__mown_track);
 
@@ -45,8 +45,8 @@ EXPORT_SYMBOL_GPL(__mown_track);
  * @mod: the module that allocates, THIS_MODULE
  * @way: by which way in
  *
- * As __mown_track(), with the size from the string. A format may put a NUL into
- * the middle, so the object may be larger.
+ * As __mown_track(), with the size from the string. A format may have put a NUL
+ * into the middle: what is then known is what the object takes in memory.
  *
  * Context: Any in which memory may be allocated with @gfp.
  * Return: @str.
@@ -55,11 +55,14 @@ char *__mown_track_string(char *str, gfp_t gfp, struct module *mod,
 			  enum mown_way way)
 {
 	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	size_t size;
 
 	if (!str)
 		return NULL;
-	return mown_track(str, strlen(str) + 1, gfp, MOWN_KMALLOC, true,
-			  &caller);
+	size = strlen(str) + 1;
+	if (kmalloc_size_roundup(size) != ksize(str))
+		size = ksize(str);
+	return mown_track(str, size, gfp, MOWN_KMALLOC, &caller);
 }
 EXPORT_SYMBOL_GPL(__mown_track_string);
 
@@ -196,7 +199,7 @@ static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 	if (!new)
 		return NULL;
 	memcpy(new, ptr, old);
-	mown_track(new, size, gfp, MOWN_KMALLOC, false, caller);
+	mown_track(new, size, gfp, MOWN_KMALLOC, caller);
 	if (mown_release(ptr, caller, false))
 		kfree(ptr);
 	return new;
@@ -235,7 +238,7 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 	if (unlikely(ZERO_OR_NULL_PTR(ptr))) {
 		ret = __kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE,
 						  _RET_IP_);
-		return mown_track(ret, size, gfp, MOWN_KMALLOC, false, &caller);
+		return mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
 	}
 	verdict = mown_may_resize(ptr, &caller);
 	if (unlikely(verdict == MOWN_REFUSED))
@@ -244,7 +247,7 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		return mown_move(ptr, size, ksize(ptr), gfp, &caller);
 	ret = krealloc(ptr, size, gfp);
 	if (ret && ret != ptr) {
-		mown_track(ret, size, gfp, MOWN_KMALLOC, false, &caller);
+		mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
 		if (verdict == MOWN_NOT_OURS)
 			mown_moved(mod);
 	} else if (ret) {

@@ -223,12 +223,11 @@ static bool mown_insert(struct mown_record *rec, const struct module *mod)
 }
 
 /*
- * Record what the kernel has just allocated for @caller: @size bytes, or at
- * least as many if @loose. Never fails: without a record the object goes
- * untracked, and is counted as that.
+ * Record what the kernel has just allocated for @caller. Never fails: without
+ * a record the object goes untracked, and is counted as that.
  */
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
-		 bool loose, const struct mown_caller *caller)
+		 const struct mown_caller *caller)
 {
 	struct mown_record *rec;
 
@@ -249,7 +248,7 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rec->state = MOWN_LIVE;
 	rec->family = family;
 	rec->dropin = caller->way == MOWN_DROPIN;
-	rec->loose = loose;
+	rec->loose = false;
 	rec->accounted = !!(gfp & __GFP_ACCOUNT);
 	rec->orphan = false;
 	if (unlikely(!mown_insert(rec, caller->mod))) {
@@ -286,6 +285,7 @@ void mown_claim(struct mown_owner *owner, struct mown_tree *tree,
 	freed->alloc_stack = rec->stack;
 	freed->pid = mown_pid();
 	freed->cpu = raw_smp_processor_id();
+	freed->own = owner == me;
 }
 
 /* May the object wait in quarantine? The stripe is locked. */

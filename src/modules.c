@@ -72,8 +72,10 @@ static void mown_module_live(struct module *mod)
 {
 	struct mown_owner *owner = mown_module_owner(mod);
 
-	if (owner)
-		mown_names_intern_init(owner);
+	if (!owner)
+		return;
+	mown_report_flush();
+	mown_names_intern_init(owner);
 }
 
 /* After the module's exit function, or after its init has failed. */

@@ -142,7 +142,7 @@ enum mown_family {
  * @state: enum mown_state, under the stripe's lock
  * @family: enum mown_family
  * @dropin: came in by the drop-in
- * @loose: @size need not give the size class, only fit in it
+ * @loose: resized in place, so @size need not give the size class
  * @accounted: charged to a memory cgroup, so not to be kept in quarantine
  * @orphan: counted as left behind by its owner, which has gone
  *
@@ -186,6 +186,7 @@ static_assert(sizeof(struct mown_record) == 64);
  * @bytes: what the object takes in memory
  * @pid: the releasing task, 0 in interrupts
  * @cpu: the CPU it was released on
+ * @own: released by its owner
  */
 struct mown_freed {
 	struct mown_record *rec;
@@ -197,6 +198,7 @@ struct mown_freed {
 	u32 bytes;
 	u32 pid;
 	u16 cpu;
+	bool own;
 };
 
 /**
@@ -555,7 +557,10 @@ static inline u32 mown_stack_save(unsigned long site, gfp_t gfp)
 
 /* ---- Reports: report.c ---- */
 
-/* Where and by whom something was done, and when, if it is dated. */
+/*
+ * Where and by whom something was done, when, if it is dated, and whether it was
+ * the object's owner's own code.
+ */
 struct mown_place {
 	unsigned long site;
 	u32 stack;
@@ -563,6 +568,7 @@ struct mown_place {
 	u32 pid;
 	u16 cpu;
 	bool dated;
+	bool own;
 };
 
 /**
@@ -626,7 +632,7 @@ struct mown_caller {
 extern const char * const mown_family_names[MOWN_NR_FAMILIES];
 void mown_give_back(enum mown_family family, unsigned long addr);
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
-		 bool loose, const struct mown_caller *caller);
+		 const struct mown_caller *caller);
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive);
 

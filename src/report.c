@@ -89,9 +89,10 @@ static void mown_format_place(struct seq_buf *s, const char *what,
 			      const struct mown_event *event,
 			      const struct mown_place *place, const char *comm)
 {
+	struct mown_owner *owner = place->own ? event->owner : NULL;
 	char name[MOWN_SYMBOL_LEN];
 
-	mown_symbol(event->owner, place->site, name, sizeof(name));
+	mown_symbol(owner, place->site, name, sizeof(name));
 	seq_buf_printf(s, "%s at %s ", what, name);
 	if (place->pid && comm)
 		seq_buf_printf(s, "by task %u (%s)", place->pid, comm);
@@ -103,14 +104,14 @@ static void mown_format_place(struct seq_buf *s, const char *what,
 	if (place->dated)
 		seq_buf_printf(s, ", %llu ms ago", mown_age_ms(place->when));
 	seq_buf_printf(s, "\n");
-	mown_format_stack(s, event->owner, place->stack);
+	mown_format_stack(s, owner, place->stack);
 }
 
 static void mown_format_title(struct seq_buf *s, const struct mown_event *event)
 {
 	char name[MOWN_SYMBOL_LEN];
 
-	mown_symbol(event->owner, event->now.site, name, sizeof(name));
+	mown_symbol(NULL, event->now.site, name, sizeof(name));
 	seq_buf_printf(s, "%s in %s", mown_titles[event->violation], name);
 }
 

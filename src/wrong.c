@@ -34,6 +34,7 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 	event->family = rec->family;
 	event->released = rec->state != MOWN_LIVE;
 	event->rcu = rec->state == MOWN_RCU || rec->state == MOWN_ELSEWHERE;
+	event->alloc.own = true;
 	event->alloc.site = rec->site;
 	event->alloc.pid = rec->pid;
 	event->alloc.cpu = rec->cpu;
@@ -61,6 +62,7 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 	event->alloc.when = freed.alloc_when;
 	event->alloc.stack = freed.alloc_stack;
 	event->freed.dated = true;
+	event->freed.own = freed.own;
 	event->freed.site = freed.site;
 	event->freed.stack = freed.stack;
 	event->freed.when = freed.when;

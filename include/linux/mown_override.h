@@ -91,4 +91,13 @@
 #define kfree_rcu_mightsleep(ptr) mown_kfree_rcu(ptr)
 #define kvfree_rcu_mightsleep(ptr) mown_kfree_rcu(ptr)
 
+/*
+ * This comes before the source, which may define pr_fmt() before it includes
+ * anything: the compiler then warns that it is redefined. Where every source
+ * of the module does so, -DMOWN_OWN_PR_FMT leaves it to them.
+ */
+#ifdef MOWN_OWN_PR_FMT
+#undef pr_fmt
+#endif
+
 #endif /* _LINUX_MOWN_OVERRIDE_H */
