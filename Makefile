@@ -15,7 +15,7 @@ KERNEL ?= 6.1
 vmtest := selftests/vmtest.sh -k $(KERNEL)
 
 help:
-	@echo 'make                  build src/mown.ko for the running kernel'
+	@echo 'make                  build mown for the running kernel'
 	@echo 'make KVER=VERSION     ... for another whose headers are installed'
 	@echo 'make KDIR=DIRECTORY   ... for a kernel built or unpacked there'
 	@echo 'make demo             see mown at work in a virtual machine'
@@ -25,7 +25,7 @@ help:
 	@echo 'make clean            remove what was built'
 
 modules:
-	@test -e $(KDIR)/Makefile || { echo 'mown: no kernel headers in $(KDIR):' \
+	@test -d $(KDIR)/scripts || { echo 'mown: no kernel headers in $(KDIR):' \
 		'apt-get install linux-headers-$(KVER), or set KVER= or KDIR=' >&2; \
 		exit 1; }
 	+$(MAKE) -C $(KDIR) M=$(CURDIR) modules

@@ -52,6 +52,26 @@ install_tests()
 		KSFT_INSTALL_PATH="$build/kselftest" KDIR="$kdir" MOWN="$top" install
 }
 
+# build_outside: modules from outside the tree, as their own authors would
+build_outside()
+{
+	echo "check: building modules from outside"
+	"$here/outside/build.sh" "$build/outside" "$kdir" "$top" >"$log/outside.log" 2>&1 ||
+		{ cat "$log/outside.log"; return 1; }
+}
+
+# on_host NAME COMMAND...: a test that does not run in a guest of ours
+on_host()
+{
+	local tap=$log/$1.tap status
+
+	echo "check: $1, on the host"
+	"${@:2}" | tee "$tap"
+	status=${PIPESTATUS[0]}
+	((status == 0)) || grep -q '^not ok' "$tap" ||
+		echo "Bail out! exit status $status" | tee -a "$tap"
+}
+
 # run_phase NAME ARGS: leaves its output in $log/NAME.tap. What goes wrong
 # outside of the tests is added there as a line that tap.py knows.
 run_phase()
@@ -109,11 +129,16 @@ exec 9>"$build/lock"
 flock -n 9 || { echo "check: waiting for another check.sh"; flock 9; }
 rm -f "$log"/*
 install_tests || die "cannot install the selftests"
+build_outside || die "cannot build the modules from outside"
+export MOWN_OUTSIDE=$build/outside
+export MOWN_TEST_MODULES=$build/kselftest/mown/test_modules
 
 cd "$top" || exit 1
+((${#tests[@]})) || on_host build "$here/build-test.sh" "$kdir" "$top"
 for phase; do
 	args=${phase#"${phase%%=*}"}
 	run_phase "${phase%%=*}" "${args#=}"
 done
+((${#tests[@]})) || on_host panic "$here/panic-test.sh" "$kernel"
 echo
 python3 "$here/tap.py" "$log"/*.tap

@@ -100,6 +100,32 @@ struct mown_record *mown_find(unsigned int index, unsigned long addr,
 	return NULL;
 }
 
+/*
+ * Lock what @caller wants to release or to resize, and see what is known of it.
+ * Begins an RCU read-side section, which keeps the owners when the lock is
+ * dropped.
+ */
+void mown_hold(struct mown_hold *hold, const void *ptr,
+	       const struct mown_caller *caller)
+	__acquires(RCU) __acquires(&hold->stripe->lock)
+{
+	hold->addr = (unsigned long)ptr;
+	hold->index = mown_stripe_index(hold->addr);
+	hold->caller = caller;
+	rcu_read_lock();
+	hold->stripe = mown_lock(hold->index, &hold->flags);
+	hold->me = mown_owner_find(caller->mod);
+	hold->rec = mown_find(hold->index, hold->addr, hold->me, &hold->owner);
+	hold->live = hold->rec && hold->rec->state == MOWN_LIVE;
+}
+
+/* The RCU read-side section goes on. */
+void mown_unlock(struct mown_hold *hold)
+	__releases(&hold->stripe->lock)
+{
+	raw_spin_unlock_irqrestore(&hold->stripe->lock, hold->flags);
+}
+
 /* @rec leaves state LIVE; its stripe is locked. */
 static void mown_tree_not_live(struct mown_tree *tree,
 			       const struct mown_record *rec)
@@ -261,31 +287,32 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 /* ---- Release ---- */
 
 /*
- * Take @rec out of state LIVE, the stripe being locked: from here on nobody
- * else can release its object through mown. The record is described in @freed
- * as far as it goes into quarantine or waits for RCU.
+ * Take the live record out of that state: from here on nobody else can release
+ * its object through mown. It is described in @freed as far as it goes into
+ * quarantine or waits for RCU.
  */
-void mown_claim(struct mown_owner *owner, struct mown_tree *tree,
-		struct mown_record *rec, struct mown_owner *me,
-		const struct mown_caller *caller, u32 stack,
+void mown_claim(const struct mown_hold *hold, u32 stack,
 		struct mown_freed *freed)
 {
+	struct mown_tree *tree = &hold->owner->trees[hold->index];
+	struct mown_record *rec = hold->rec;
+
 	mown_tree_not_live(tree, rec);
 	if (unlikely(rec->orphan))
-		mown_orphan_freed(owner, rec);
+		mown_orphan_freed(hold->owner, rec);
 	else
 		tree->freed++;
-	if (unlikely(owner != me))
-		mown_count(owner, MOWN_FOREIGN_FREES);
+	if (unlikely(hold->owner != hold->me))
+		mown_count(hold->owner, MOWN_FOREIGN_FREES);
 	freed->rec = rec;
-	freed->site = caller->site;
+	freed->site = hold->caller->site;
 	freed->when = jiffies;
 	freed->stack = stack;
 	freed->alloc_when = rec->when;
 	freed->alloc_stack = rec->stack;
 	freed->pid = mown_pid();
 	freed->cpu = raw_smp_processor_id();
-	freed->own = owner == me;
+	freed->own = hold->owner == hold->me;
 }
 
 /* May the object wait in quarantine? The stripe is locked. */
@@ -307,11 +334,11 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
  * lock. The caller holds the record, and its stripe's lock, which is dropped
  * meanwhile. False if somebody freed the object from elsewhere.
  */
-bool mown_prepare(struct mown_record *rec, const struct mown_freed *freed,
-		  unsigned long *flags, bool sensitive)
+bool mown_prepare(struct mown_stripe *stripe, struct mown_record *rec,
+		  const struct mown_freed *freed, unsigned long *flags,
+		  bool sensitive)
+	__must_hold(&stripe->lock)
 {
-	struct mown_stripe *stripe = &mown_stripes[mown_stripe_index(rec->addr)];
-
 	raw_spin_unlock_irqrestore(&stripe->lock, *flags);
 	if (sensitive)
 		memzero_explicit((void *)rec->addr, freed->bytes);
@@ -341,43 +368,37 @@ static bool mown_must_prepare(bool sensitive)
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive)
 {
-	unsigned int index = mown_stripe_index((unsigned long)ptr);
 	u32 stack = mown_stack_save(caller->site, GFP_NOWAIT);
-	struct mown_owner *me, *owner;
-	struct mown_stripe *stripe;
-	struct mown_record *rec;
 	struct mown_freed freed;
-	unsigned long flags;
+	struct mown_hold hold;
 	bool give;
 
-	rcu_read_lock();
-	stripe = mown_lock(index, &flags);
-	me = mown_owner_find(caller->mod);
-	rec = mown_find(index, (unsigned long)ptr, me, &owner);
-	if (unlikely(!rec || rec->state != MOWN_LIVE))
-		return mown_not_live(stripe, flags, ptr, rec, owner, me, caller,
-				     false);
-	mown_claim(owner, &owner->trees[index], rec, me, caller, stack, &freed);
-	give = !mown_keeps(owner, rec, &freed);
+	mown_hold(&hold, ptr, caller);
+	if (unlikely(!hold.live))
+		return mown_not_live(&hold, false);
+	mown_claim(&hold, stack, &freed);
+	give = !mown_keeps(hold.owner, hold.rec, &freed);
 	if (!give && mown_must_prepare(sensitive)) {
-		rec->freed = NULL;
-		rec->state = MOWN_QUARANTINED;
-		if (!mown_prepare(rec, &freed, &flags, sensitive)) {
-			raw_spin_unlock_irqrestore(&stripe->lock, flags);
-			mown_record_free(rec);
+		hold.rec->freed = NULL;
+		hold.rec->state = MOWN_QUARANTINED;
+		if (!mown_prepare(hold.stripe, hold.rec, &freed, &hold.flags,
+				  sensitive)) {
+			mown_unlock(&hold);
+			mown_record_free(hold.rec);
 			rcu_read_unlock();
 			return false;
 		}
 	}
 	if (!give)
-		give = !mown_quarantine_push(&owner->quarantine, &freed);
+		give = !mown_quarantine_push(&hold.owner->quarantine, &freed);
 	if (give)
-		mown_tree_erase(&owner->trees[index], rec);
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+		mown_tree_erase(&hold.owner->trees[hold.index], hold.rec);
+	mown_unlock(&hold);
 	if (give)
-		mown_record_free(rec);
+		mown_record_free(hold.rec);
 	else
-		mown_quarantine_trim(owner, READ_ONCE(mown_quarantine_bytes));
+		mown_quarantine_trim(hold.owner,
+				     READ_ONCE(mown_quarantine_bytes));
 	rcu_read_unlock();
 	return give;
 }
@@ -396,20 +417,13 @@ bool mown_release(const void *ptr, const struct mown_caller *caller,
 enum mown_verdict mown_may_resize(const void *ptr,
 				  const struct mown_caller *caller)
 {
-	unsigned int index = mown_stripe_index((unsigned long)ptr);
-	struct mown_owner *me, *owner;
-	struct mown_stripe *stripe;
-	struct mown_record *rec;
-	unsigned long flags;
+	struct mown_hold hold;
 
-	rcu_read_lock();
-	stripe = mown_lock(index, &flags);
-	me = mown_owner_find(caller->mod);
-	rec = mown_find(index, (unsigned long)ptr, me, &owner);
-	if (unlikely(!rec || rec->state != MOWN_LIVE))
-		return mown_not_live(stripe, flags, ptr, rec, owner, me, caller,
-				     true) ? MOWN_NOT_OURS : MOWN_REFUSED;
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	mown_hold(&hold, ptr, caller);
+	if (unlikely(!hold.live))
+		return mown_not_live(&hold, true) ? MOWN_NOT_OURS :
+						    MOWN_REFUSED;
+	mown_unlock(&hold);
 	rcu_read_unlock();
 	return MOWN_OURS;
 }
@@ -445,6 +459,9 @@ void mown_moved(struct module *mod)
 }
 
 /* ---- What the net sees ---- */
+
+#define MOWN_ONE_FREE \
+	"cannot be refused; it had not been given back, so this is its one free"
 
 static void mown_seen_elsewhere(struct mown_owner *owner,
 				const struct mown_record *rec)
@@ -494,7 +511,7 @@ void mown_observe_free(unsigned long addr, unsigned long site)
 	if (twice) {
 		event.violation = MOWN_DOUBLE_FREE;
 		event.elsewhere = true;
-		event.action = "cannot be refused; it had not been given back, so this is its one free";
+		event.action = MOWN_ONE_FREE;
 		mown_count(owner, MOWN_DOUBLE_FREES);
 		mown_report(&event);
 	}

@@ -629,7 +629,36 @@ struct mown_caller {
 	unsigned long site;
 };
 
+/**
+ * struct mown_hold - an address that is released or resized, its stripe locked
+ * @addr: the address
+ * @index: its stripe's index
+ * @stripe: its stripe
+ * @flags: of the lock
+ * @caller: who wants it
+ * @me: the caller's owner, or NULL
+ * @rec: the record at @addr, or NULL
+ * @owner: whose that is
+ * @live: there is one, and it is live
+ */
+struct mown_hold {
+	unsigned long addr;
+	unsigned int index;
+	struct mown_stripe *stripe;
+	unsigned long flags;
+	const struct mown_caller *caller;
+	struct mown_owner *me;
+	struct mown_record *rec;
+	struct mown_owner *owner;
+	bool live;
+};
+
 extern const char * const mown_family_names[MOWN_NR_FAMILIES];
+void mown_hold(struct mown_hold *hold, const void *ptr,
+	       const struct mown_caller *caller)
+	__acquires(RCU) __acquires(&hold->stripe->lock);
+void mown_unlock(struct mown_hold *hold)
+	__releases(&hold->stripe->lock);
 void mown_give_back(enum mown_family family, unsigned long addr);
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		 const struct mown_caller *caller);
@@ -643,14 +672,14 @@ struct mown_record *mown_forget(struct mown_owner *owner, unsigned int index,
 				struct mown_record *rec);
 void mown_drop_stale(struct mown_owner *owner, unsigned int index,
 		     struct mown_record *stale);
-void mown_claim(struct mown_owner *owner, struct mown_tree *tree,
-		struct mown_record *rec, struct mown_owner *me,
-		const struct mown_caller *caller, u32 stack,
+void mown_claim(const struct mown_hold *hold, u32 stack,
 		struct mown_freed *freed);
 bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		struct mown_freed *freed);
-bool mown_prepare(struct mown_record *rec, const struct mown_freed *freed,
-		  unsigned long *flags, bool sensitive);
+bool mown_prepare(struct mown_stripe *stripe, struct mown_record *rec,
+		  const struct mown_freed *freed, unsigned long *flags,
+		  bool sensitive)
+	__must_hold(&stripe->lock);
 size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);
 
@@ -676,10 +705,8 @@ void mown_describe_call(struct mown_event *event, unsigned long ptr,
 void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 			  const struct mown_record *rec);
 unsigned long mown_covering(struct mown_owner *owner, unsigned long addr);
-bool mown_not_live(struct mown_stripe *stripe, unsigned long flags,
-		   const void *ptr, struct mown_record *rec,
-		   struct mown_owner *owner, struct mown_owner *me,
-		   const struct mown_caller *caller, bool resize);
+bool mown_not_live(struct mown_hold *hold, bool resize)
+	__releases(&hold->stripe->lock) __releases(RCU);
 
 /* ---- Objects that wait for RCU: rcu.c ---- */
 

@@ -53,7 +53,7 @@ static void mown_release_waited(struct mown_record *rec,
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
 	if (rec->state != MOWN_GONE && IS_ENABLED(CONFIG_DEBUG_KMEMLEAK))
-		mown_prepare(rec, freed, &flags, false);
+		mown_prepare(stripe, rec, freed, &flags, false);
 	if (rec->state != MOWN_GONE &&
 	    mown_find(index, addr, NULL, &owner) == rec) {
 		keep = mown_keeps(owner, rec, freed) &&
@@ -205,44 +205,36 @@ static struct mown_freed *mown_rcu_slot(void)
 bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		      const struct mown_caller *caller)
 {
-	unsigned int index = mown_stripe_index((unsigned long)ptr);
 	u32 stack = mown_stack_save(caller->site, GFP_NOWAIT);
 	struct mown_freed freed, *slot = NULL;
-	struct mown_owner *me, *owner;
-	struct mown_stripe *stripe;
-	struct mown_record *rec;
-	unsigned long flags;
+	struct mown_hold hold;
 	bool dying;
 
 	mown_rcu_prepare();
-	rcu_read_lock();
-	stripe = mown_lock(index, &flags);
-	me = mown_owner_find(caller->mod);
-	rec = mown_find(index, (unsigned long)ptr, me, &owner);
-	if (unlikely(!rec || rec->state != MOWN_LIVE))
-		return mown_not_live(stripe, flags, ptr, rec, owner, me, caller,
-				     false);
-	dying = owner->dying;
+	mown_hold(&hold, ptr, caller);
+	if (unlikely(!hold.live))
+		return mown_not_live(&hold, false);
+	dying = hold.owner->dying;
 	if (!dying)
 		slot = mown_rcu_slot();
 	if (unlikely(!slot && !head && !dying)) {
-		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+		mown_unlock(&hold);
 		rcu_read_unlock();
 		synchronize_rcu();
 		return mown_release(ptr, caller, false);
 	}
-	mown_claim(owner, &owner->trees[index], rec, me, caller, stack, &freed);
+	mown_claim(&hold, stack, &freed);
 	if (unlikely(dying)) {
-		mown_tree_erase(&owner->trees[index], rec);
+		mown_tree_erase(&hold.owner->trees[hold.index], hold.rec);
 	} else {
 		if (likely(slot))
 			*slot = freed;
-		rec->freed = slot;
-		rec->state = MOWN_RCU;
+		hold.rec->freed = slot;
+		hold.rec->state = MOWN_RCU;
 	}
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	mown_unlock(&hold);
 	if (unlikely(dying))
-		mown_record_free(rec);
+		mown_record_free(hold.rec);
 	else if (unlikely(!slot))
 		call_rcu(head, mown_release_by_head);
 	rcu_read_unlock();

@@ -172,24 +172,20 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 }
 
 /*
- * The release of @ptr, which is no live object: @rec, of @owner, is what mown
- * knows of it, or NULL. Ends what the release began. Returns whether the free
- * is passed on to the kernel.
+ * What @hold has is no live object: end what was begun there. Returns whether
+ * the free, or the resize, is passed on to the kernel.
  */
-bool mown_not_live(struct mown_stripe *stripe, unsigned long flags,
-		   const void *ptr, struct mown_record *rec,
-		   struct mown_owner *owner, struct mown_owner *me,
-		   const struct mown_caller *caller, bool resize)
-	__releases(&stripe->lock) __releases(RCU)
+bool mown_not_live(struct mown_hold *hold, bool resize)
+	__releases(&hold->stripe->lock) __releases(RCU)
 {
 	struct mown_event event;
 	bool pass;
 
-	mown_describe_call(&event, (unsigned long)ptr, caller->site);
-	if (rec)
-		mown_describe_object(&event, owner, rec);
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	pass = mown_wrong_free(&event, me, caller, resize);
+	mown_describe_call(&event, hold->addr, hold->caller->site);
+	if (hold->rec)
+		mown_describe_object(&event, hold->owner, hold->rec);
+	mown_unlock(hold);
+	pass = mown_wrong_free(&event, hold->me, hold->caller, resize);
 	rcu_read_unlock();
 	return pass;
 }

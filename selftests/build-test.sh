@@ -1,0 +1,238 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# build-test.sh KDIR [MOWN]: build modules against mown's headers as a user
+# would, and look at what came out. Loads nothing, so it runs on the host.
+#
+# The drop-in has the worst of failures: a module that builds, loads, and
+# tracks nothing. So each name that <linux/mown_override.h> maps is used once,
+# in a function of its own, and the function's relocations tell what it calls.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd -P)
+[ $# -ge 1 ] || { echo "usage: $0 KDIR [MOWN]" >&2; exit 2; }
+kdir=$1
+mown=$(cd "${2:-$here/..}" && pwd -P) || exit 2
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+tests=0 failed=0
+
+# check(rc, name): the verdict on a case, and what it printed to $work/why
+check()
+{
+	tests=$((tests + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $tests - $2"
+		return
+	fi
+	failed=$((failed + 1))
+	sed 's/^/# /' "$work/why"
+	echo "not ok $tests - $2"
+}
+
+# build(dir, target)
+build()
+{
+	make -C "$kdir" M="$1" MOWN="$mown" \
+		KBUILD_EXTRA_SYMBOLS="$mown/Module.symvers" "$2" 2>&1
+}
+
+# uses(): NAME|RESULT|CALL for each name; it is called by use_NAME()
+uses()
+{
+	cat <<'EOF_USES'
+kmalloc|void *|kmalloc(n, GFP_KERNEL)
+kmalloc_node|void *|kmalloc_node(n, GFP_KERNEL, 0)
+kzalloc|void *|kzalloc(n, GFP_KERNEL)
+kzalloc_node|void *|kzalloc_node(n, GFP_KERNEL, 0)
+kmalloc_array|void *|kmalloc_array(n, 3, GFP_KERNEL)
+kmalloc_array_node|void *|kmalloc_array_node(n, 3, GFP_KERNEL, 0)
+kcalloc|void *|kcalloc(n, 3, GFP_KERNEL)
+kcalloc_node|void *|kcalloc_node(n, 3, GFP_KERNEL, 0)
+krealloc|void *|krealloc(p, n, GFP_KERNEL)
+krealloc_array|void *|krealloc_array(p, n, 3, GFP_KERNEL)
+kmemdup|void *|kmemdup(p, n, GFP_KERNEL)
+kmemdup_nul|void *|kmemdup_nul(p, n, GFP_KERNEL)
+kstrdup|void *|kstrdup(p, GFP_KERNEL)
+kstrndup|void *|kstrndup(p, n, GFP_KERNEL)
+kvasprintf|void *|kvasprintf(GFP_KERNEL, p, *(va_list *)p)
+kasprintf|void *|kasprintf(GFP_KERNEL, "%zu", n)
+memdup_user|void *|memdup_user((const void __user *)p, n)
+memdup_user_nul|void *|memdup_user_nul((const void __user *)p, n)
+bitmap_alloc|void *|bitmap_alloc(n, GFP_KERNEL)
+bitmap_zalloc|void *|bitmap_zalloc(n, GFP_KERNEL)
+bitmap_alloc_node|void *|bitmap_alloc_node(n, GFP_KERNEL, 0)
+bitmap_zalloc_node|void *|bitmap_zalloc_node(n, GFP_KERNEL, 0)
+kfree|void|kfree(p)
+kfree_sensitive|void|kfree_sensitive(p)
+kvfree|void|kvfree(p)
+bitmap_free|void|bitmap_free(p)
+kfree_bulk|void|kfree_bulk(n, p)
+kfree_rcu|void|kfree_rcu((struct use *)p, rcu)
+kvfree_rcu|void|kvfree_rcu((struct use *)p, rcu)
+kfree_rcu_mightsleep|void|kfree_rcu_mightsleep(p)
+kvfree_rcu_mightsleep|void|kvfree_rcu_mightsleep(p)
+EOF_USES
+}
+
+# source_of_uses(): a module of them. Older kernels lack some of the names:
+# there the drop-in alone has them.
+source_of_uses()
+{
+	cat <<'EOF_SOURCE'
+#include <linux/bitmap.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+struct use { struct rcu_head rcu; };
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("uses each name once");
+EOF_SOURCE
+	uses | while IFS='|' read -r name result call; do
+		case $name in
+		*_mightsleep) echo "#ifdef $name" ;;
+		*) echo "#if 1" ;;
+		esac
+		echo "$result use_$name(void *p, size_t n);"
+		echo "$result use_$name(void *p, size_t n)"
+		case $result in
+		void) echo "{ $call; }" ;;
+		*) echo "{ return $call; }" ;;
+		esac
+		echo "#endif"
+	done
+}
+
+# calls(object, name): what use_NAME() refers to, one symbol a line
+calls()
+{
+	objdump -dr "$1" | awk -v head="<use_$2>:" '
+		/^[0-9a-f]+ <.*>:$/ { inside = $2 == head; next }
+		inside && $2 ~ /^R_/ { sub(/[-+]0x[0-9a-f]+$/, "", $3); print $3 }'
+}
+
+# raw_release(name): the kernel functions that the name must not reach, if it
+# releases. An allocation does call the kernel's function: there mown only has
+# to hear of it.
+raw_release()
+{
+	case $1 in
+	krealloc*) echo krealloc ;;
+	kfree_bulk) echo kmem_cache_free_bulk ;;
+	k*free_rcu*) echo kvfree_call_rcu call_rcu ;;
+	kfree | kvfree | kfree_sensitive) echo "$1" kfree kvfree ;;
+	bitmap_free) echo bitmap_free kfree ;;
+	esac
+}
+
+# ---- The cases ------------------------------------------------------------
+
+# The test must know all the names that the header maps, and no other: a name
+# that is added there and not here would go unchecked.
+same_names()
+{
+	diff <(uses | cut -d'|' -f1 | sort) \
+		<(sed -n 's/^#define \([a-z_]*\)(.*/\1/p' \
+			"$mown/include/linux/mown_override.h" | sort)
+}
+
+# Without the one line nothing of mown is in the module. This is the control
+# for the next case: what is absent there must be present here.
+plain_calls()
+{
+	local name bad=0
+
+	for name in kfree kvfree kfree_sensitive krealloc; do
+		calls "$work/use/plain.o" "$name" | grep -qx "$name" ||
+			{ echo "use_$name() does not call $name()"; bad=1; }
+	done
+	! nm -u "$work/use/plain.ko" | grep mown || bad=1
+	return $bad
+}
+
+# With it, each name reaches mown, and no release goes by mown.
+mapped_calls()
+{
+	local name raw bad=0 seen
+
+	while IFS='|' read -r name _; do
+		seen=$(calls "$work/use/mapped.o" "$name")
+		grep -q '^__mown_' <<<"$seen" ||
+			{ echo "$name does not reach mown"; bad=1; }
+		for raw in $(raw_release "$name"); do
+			! grep -qx "$raw" <<<"$seen" ||
+				{ echo "$name goes by mown, to $raw()"; bad=1; }
+		done
+	done < <(uses)
+	# And nowhere else in the module: not from a header's inline function.
+	! nm -u "$work/use/mapped.ko" | grep -wE \
+		'kfree|kvfree|kfree_sensitive|krealloc|kvfree_call_rcu|kmem_cache_free_bulk' ||
+		bad=1
+	return $bad
+}
+
+# A module that uses mown depends on it, so that mown is loaded before it and
+# cannot be unloaded under it; a plain one does not.
+depends()
+{
+	local mapped plain
+
+	mapped=$(modinfo -F depends "$work/use/mapped.ko")
+	plain=$(modinfo -F depends "$work/use/plain.ko")
+	echo "mapped depends on '$mapped', plain on '$plain'"
+	[ "$mapped" = mown ] && [ "$plain" = "" ]
+}
+
+# The compiler stops, and says what is missing.
+forgotten()
+{
+	local log
+
+	if log=$(build "$work/forget" "$1.o"); then
+		echo "$1.o was built without -DCONFIG_MOWN_MODULE=1"
+		return 1
+	fi
+	echo "$log"
+	grep -q '#error "mown: .* add -DCONFIG_MOWN_MODULE=1 to ccflags-y"' <<<"$log"
+}
+
+echo "TAP version 13"
+echo "1..7"
+
+mkdir -p "$work/use" "$work/forget"
+source_of_uses | tee "$work/use/plain.c" >"$work/use/mapped.c"
+cat >"$work/use/Kbuild" <<'EOF'
+obj-m := plain.o mapped.o
+CFLAGS_mapped.o := -I$(MOWN)/include -DCONFIG_MOWN_MODULE=1 -include linux/mown_override.h
+EOF
+build "$work/use" modules >"$work/why"
+check $? "a module builds with and without the drop-in"
+# Whoever maps a name that the kernel's headers use too shows in a warning.
+grep -n 'warning:' "$work/why" >"$work/warnings"
+cp "$work/warnings" "$work/why"
+[ ! -s "$work/warnings" ]
+check $? "without a warning"
+same_names >"$work/why" 2>&1
+check $? "every name that the drop-in maps is known to this test"
+{ plain_calls && depends; } >"$work/why" 2>&1
+check $? "modinfo says that a module with the drop-in depends on mown, and no other"
+mapped_calls >"$work/why" 2>&1
+check $? "every name reaches mown, and no release goes by it"
+
+source_of_uses >"$work/forget/dropin.c"
+printf '#include <linux/module.h>\n#include <linux/mown.h>\nMODULE_LICENSE("GPL");\n' \
+	>"$work/forget/api.c"
+cat >"$work/forget/Kbuild" <<'EOF'
+obj-m := dropin.o api.o
+ccflags-y += -I$(MOWN)/include
+CFLAGS_dropin.o := -include linux/mown_override.h
+EOF
+for way in dropin api; do
+	forgotten $way >"$work/why"
+	check $? "forgetting -DCONFIG_MOWN_MODULE=1 stops the compiler ($way)"
+done
+
+[ "$failed" -eq 0 ]

@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the Python tests of mown share: KTAP, modules, mown's files, the log.
+
+A test file is small: its cases are functions, and it ends with
+
+    if __name__ == "__main__":
+        run_cases(CASES, modules=("mown_test_x",))
+"""
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Callable, Iterable, Iterator, NamedTuple, NoReturn, Optional, Sequence
+
+SYSFS = "/sys/kernel/mown"
+DEBUGFS = "/sys/kernel/debug/mown"
+POLICIES = ("double_free", "interior_free", "unknown_free", "left_behind")
+
+HERE = Path(__file__).resolve().parent
+MODULES = HERE / "test_modules"
+
+KSFT_PASS, KSFT_FAIL, KSFT_SKIP = 0, 1, 4
+
+
+# ---- KTAP ----
+
+class Skip(Exception):
+    """Raised by a case that cannot be run here; the reason is its text."""
+
+
+class Ktap:
+    """Prints the results of named cases, in their order."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.results: list[int] = []
+        print("TAP version 13")
+        print(f"1..{len(self.names)}", flush=True)
+
+    @staticmethod
+    def note(text: str) -> None:
+        """Print TEXT as an explanation."""
+        for line in text.splitlines():
+            print(f"# {line}", flush=True)
+
+    def run(self, name: str, func: Callable[[], None]) -> bool:
+        """Run FUNC, the next case, and print how it went. True if it passed."""
+        expected = self.names[len(self.results)]
+        if name != expected:
+            raise ValueError(f"the next case is {expected}, not {name}")
+        nr = len(self.results) + 1
+        try:
+            func()
+        except Skip as why:
+            self.results.append(KSFT_SKIP)
+            print(f"ok {nr} - {name} # SKIP {why}", flush=True)
+            return False
+        except Exception as error:  # pylint: disable=broad-except
+            if isinstance(error, AssertionError) and error.args:
+                self.note(str(error))
+            self.note(traceback.format_exc())
+            self.results.append(KSFT_FAIL)
+            print(f"not ok {nr} - {name}", flush=True)
+            return False
+        self.results.append(KSFT_PASS)
+        print(f"ok {nr} - {name}", flush=True)
+        return True
+
+    def finish(self) -> NoReturn:
+        """Exit with the status that the results ask for."""
+        if len(self.results) != len(self.names) or KSFT_FAIL in self.results:
+            sys.exit(KSFT_FAIL)
+        if self.results and set(self.results) == {KSFT_SKIP}:
+            sys.exit(KSFT_SKIP)
+        sys.exit(KSFT_PASS)
+
+
+def skip_all(why: str) -> NoReturn:
+    """Skip the whole test; instead of a Ktap."""
+    print("TAP version 13")
+    print(f"1..0 # SKIP {why}")
+    sys.exit(KSFT_SKIP)
+
+
+# ---- Modules ----
+
+def command(*argv: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, its output kept."""
+    return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False)
+
+
+def module_loaded(name: str) -> bool:
+    """Is the module in the kernel, in whatever state?"""
+    return any(line.split()[0] == name for line in Path("/proc/modules").read_text().splitlines())
+
+
+def mown_path() -> Optional[Path]:
+    """The mown.ko to test; None if it is for modprobe to find."""
+    named = os.environ.get("MOWN_KO")
+    path = Path(named) if named else HERE.parent / "src" / "mown.ko"
+    if named and not path.exists():
+        raise AssertionError(f"MOWN_KO={path} does not exist")
+    return path if path.exists() else None
+
+
+def load_mown() -> None:
+    """Load mown if it is not there yet; Skip if there is no mown to load."""
+    if module_loaded("mown") or os.path.isdir(SYSFS):
+        return
+    path = mown_path()
+    if path is None:
+        if command("modprobe", "mown").returncode:
+            raise Skip("there is no mown.ko: build it, or name it in MOWN_KO")
+        return
+    done = command("insmod", str(path))
+    if done.returncode:
+        raise AssertionError(f"insmod {path}: {done.stdout}")
+
+
+def insmod(name: str, **params: object) -> None:
+    """Load the test module NAME with its parameters."""
+    path = MODULES / f"{name}.ko"
+    if not path.exists():
+        raise Skip(f"{path} is not built")
+    done = command("insmod", str(path), *(f"{key}={value}" for key, value in params.items()))
+    if done.returncode:
+        raise AssertionError(f"insmod {name}: {done.stdout}")
+
+
+def rmmod(name: str) -> None:
+    """Unload the module; it must go."""
+    done = command("rmmod", name)
+    if done.returncode:
+        raise AssertionError(f"rmmod {name}: {done.stdout}")
+
+
+def unload(names: Iterable[str]) -> None:
+    """Unload those of the modules that are loaded, for clean-up."""
+    for name in names:
+        if module_loaded(name):
+            rmmod(name)
+
+
+@contextlib.contextmanager
+def loaded(name: str, **params: object) -> Iterator[None]:
+    """The test module NAME, loaded for a while."""
+    insmod(name, **params)
+    try:
+        yield
+    finally:
+        unload([name])
+
+
+# ---- The modules that do what they are told ----
+
+class Result(NamedTuple):
+    """What a call gave: a pointer, its memory's size, and where it ran."""
+
+    pointer: int
+    usable: int
+    context: str
+
+
+class Ops:
+    """The module mown_test_ops or mown_dropin_ops: calls the heap for us.
+
+    Objects are named by their addresses, and are ours to free.
+    """
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        self.fd = os.open(f"/sys/kernel/debug/{module}/ctl", os.O_RDWR)
+
+    def close(self) -> None:
+        """Let the module go."""
+        os.close(self.fd)
+
+    def call(self, function: str, *numbers: int, context: str = "task") -> Result:
+        """Have the module call FUNCTION with the numbers, in CONTEXT."""
+        os.pwrite(self.fd, " ".join((context, function, *map(str, numbers))).encode(), 0)
+        pointer, usable, where = os.pread(self.fd, 64, 0).decode().split()
+        assert where == context, f"ran in {where}, not in {context}"
+        return Result(int(pointer, 16), int(usable), where)
+
+
+@contextlib.contextmanager
+def ops(module: str) -> Iterator[Ops]:
+    """The module of calls, loaded for a while."""
+    with loaded(module):
+        caller = Ops(module)
+        try:
+            yield caller
+        finally:
+            caller.close()
+
+
+# ---- mown's files ----
+
+def read_file(path: str) -> str:
+    """A whole file, as text."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def read_lines(path: str, header: str) -> list[str]:
+    """The lines of one of mown's files, without the header, which is checked."""
+    lines = read_file(path).splitlines()
+    assert lines and lines[0].startswith(header), \
+        f"{path} begins with {lines[:1]}, not with '{header}'"
+    return lines[1:]
+
+
+def read_blocks(path: str, header: str) -> list[str]:
+    """The blocks of one of mown's files that empty lines separate."""
+    text = "\n".join(read_lines(path, header))
+    return [block for block in (b.strip("\n") for b in text.split("\n\n")) if block]
+
+
+def write_file(path: str, text: str) -> None:
+    """One write(2) of TEXT; OSError is the caller's."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def parse_stats(text: str) -> dict[str, str]:
+    """NAME VALUE lines behind the header of a stats file."""
+    lines = text.splitlines()
+    assert lines and lines[0].startswith("mown stats 1"), f"not a stats file: {lines[:1]}"
+    return {words[0]: words[1] for words in (line.split() for line in lines[1:]) if words}
+
+
+def stats(owner: str) -> dict[str, int]:
+    """The counters of OWNER, from debugfs."""
+    text = read_file(f"{DEBUGFS}/{owner}/stats")
+    return {name: int(value) for name, value in parse_stats(text).items()}
+
+
+def global_stats() -> dict[str, str]:
+    """The values of mown's own stats file."""
+    return parse_stats(read_file(f"{DEBUGFS}/stats"))
+
+
+class Live(NamedTuple):
+    """A live allocation, a line of a live file."""
+
+    module: str
+    address: int
+    size: int
+    family: str
+    age_ms: int
+    pid: int
+    cpu: int
+    site: str
+
+
+def live(owner: Optional[str] = None) -> list[Live]:
+    """The live allocations of OWNER, or of everybody."""
+    path = f"{DEBUGFS}/{owner}/live" if owner else f"{DEBUGFS}/live"
+    records = []
+    for line in read_lines(path, "mown live 1"):
+        words = line.split(None, 7)
+        assert len(words) == 8, f"{path}: not a record: {line}"
+        records.append(Live(words[0], int(words[1], 16), int(words[2]), words[3],
+                            int(words[4]), int(words[5]), int(words[6]), words[7]))
+    return records
+
+
+class ExitSite(NamedTuple):
+    """What was left behind of one call site."""
+
+    count: int
+    bytes: int
+    family: str
+    site: str
+
+
+class ExitBlock(NamedTuple):
+    """The account of an owner that went away."""
+
+    name: str
+    allocated: int
+    freed: int
+    elsewhere: int
+    left: int
+    left_bytes: int
+    reclaimed: int
+    late: int
+    sites: list[ExitSite]
+
+
+EXIT_RE = re.compile(
+    r"(?P<name>\S+): allocated (?P<allocated>\d+), freed (?P<freed>\d+), "
+    r"released elsewhere (?P<elsewhere>\d+), left behind (?P<left>\d+) \((?P<bytes>\d+) bytes\), "
+    r"reclaimed (?P<reclaimed>\d+)(?:, freed late (?P<late>\d+))?")
+
+
+def exits(name: Optional[str] = None) -> list[ExitBlock]:
+    """The exit blocks of the module NAME, or all, oldest first."""
+    blocks = []
+    for block in read_blocks(f"{DEBUGFS}/exits", "mown exits 1"):
+        first, *rest = block.splitlines()
+        match = EXIT_RE.fullmatch(first)
+        assert match, f"not the first line of an exit block: {first}"
+        sites = []
+        for line in rest:
+            words = line.split(None, 3)
+            assert len(words) == 4, f"not a site of an exit block: {line}"
+            sites.append(ExitSite(int(words[0]), int(words[1]), words[2], words[3]))
+        found = {key: int(match[key] or 0) for key in
+                 ("allocated", "freed", "elsewhere", "left", "bytes", "reclaimed", "late")}
+        if name in (None, match["name"]):
+            blocks.append(ExitBlock(match["name"], found["allocated"], found["freed"],
+                                    found["elsewhere"], found["left"], found["bytes"],
+                                    found["reclaimed"], found["late"], sites))
+    return blocks
+
+
+def violations() -> list[str]:
+    """The reports kept, each as its lines, oldest first."""
+    return read_blocks(f"{DEBUGFS}/violations", "mown violations 1")
+
+
+def policy_word(name: str) -> str:
+    """The word of policy NAME that is in brackets."""
+    match = re.search(r"\[(\w+)\]", read_file(f"{SYSFS}/policy/{name}"))
+    assert match, f"policy/{name} has no chosen word"
+    return match[1]
+
+
+@contextlib.contextmanager
+def policy(name: str, word: str) -> Iterator[None]:
+    """Policy NAME set to WORD for a while, then back to auto."""
+    write_file(f"{SYSFS}/policy/{name}", word)
+    try:
+        yield
+    finally:
+        write_file(f"{SYSFS}/policy/{name}", "auto")
+
+
+@contextlib.contextmanager
+def knob(name: str, value: object) -> Iterator[None]:
+    """The number in sysfs file NAME set to VALUE for a while."""
+    before = read_file(f"{SYSFS}/{name}").strip()
+    write_file(f"{SYSFS}/{name}", str(value))
+    try:
+        yield
+    finally:
+        write_file(f"{SYSFS}/{name}", before)
+
+
+def wait_for(cond: Callable[[], object], seconds: float, what: str) -> None:
+    """Poll until COND() is true; an AssertionError naming WHAT after SECONDS."""
+    end = time.monotonic() + seconds
+    while not cond():
+        assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.01)
+
+
+# ---- The kernel's log ----
+
+class Mark:
+    """A place in the kernel's log; what came after it is kept as it is read."""
+
+    def __init__(self) -> None:
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        self.lines: list[str] = []
+        os.lseek(self.fd, 0, os.SEEK_END)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+    def read(self) -> str:
+        """All lines since the mark, without priority and time."""
+        while True:
+            try:
+                record = os.read(self.fd, 8192).decode(errors="replace")
+            except BlockingIOError:
+                break
+            except BrokenPipeError as lost:
+                raise AssertionError("the kernel's log was overwritten before it was read") \
+                    from lost
+            text = record.partition(";")[2].partition("\n")[0]
+            text = re.sub(r"\\x([0-9a-f]{2})", lambda m: chr(int(m[1], 16)), text)
+            self.lines.extend(text.splitlines())
+        return "\n".join(self.lines)
+
+
+def dmesg_mark() -> Mark:
+    """The end of the kernel's log now."""
+    return Mark()
+
+
+def dmesg_since(mark: Mark) -> str:
+    """What the kernel has logged since MARK."""
+    return mark.read()
+
+
+CASE_MARK: list[Mark] = []
+
+
+def case_log() -> str:
+    """What the kernel has logged since the case began.
+
+    A case that logs much must call this before the log is overwritten.
+    """
+    return dmesg_since(CASE_MARK[0])
+
+
+SPLAT_RE = re.compile(
+    r"BUG:(?! mown:)|BUG \S+ \(|Object already free|WARNING:|Oops|general protection|"
+    r"KASAN|UBSAN|KFENCE|INFO: |Bad page|kernel tried to execute|list_(?:add|del) corruption|"
+    r"Wrong slab cache|Kernel panic|scheduling while atomic|sleeping function")
+
+
+def splats(text: str) -> list[str]:
+    """The lines of TEXT by which the kernel says that something is broken."""
+    return [line for line in text.splitlines() if SPLAT_RE.search(line)]
+
+
+# ---- A whole test ----
+
+def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
+              modules: Sequence[str] = ()) -> NoReturn:
+    """Run the cases, each from a known state, and exit.
+
+    The known state: mown is loaded, every policy is auto, none of MODULES is
+    loaded. A case during which the kernel's log shows a splat has failed.
+    """
+    if os.geteuid():
+        skip_all("needs root")
+    try:
+        load_mown()
+    except Skip as why:
+        skip_all(str(why))
+    tap = Ktap([name for name, _ in cases])
+
+    def clean() -> None:
+        unload(modules)
+        for name in POLICIES:
+            write_file(f"{SYSFS}/policy/{name}", "auto")
+
+    for name, func in cases:
+        def guarded(func: Callable[[], None] = func) -> None:
+            clean()
+            CASE_MARK[:] = [dmesg_mark()]
+            try:
+                func()
+            finally:
+                clean()
+            found = splats(case_log())
+            assert not found, "the kernel's log has:\n" + "\n".join(found)
+
+        tap.run(name, guarded)
+    tap.finish()

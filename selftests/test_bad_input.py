@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What users and modules do wrong gets the kernel's usual clear error, and nothing is lost."""
+import contextlib
+import ctypes
+import errno
+import os
+import platform
+from pathlib import Path
+from typing import Callable, Iterator, Optional
+
+from ksft_mown import (DEBUGFS, MODULES, POLICIES, SYSFS, Ktap, Skip, dmesg_mark,
+                       dmesg_since, exits, insmod, live, load_mown, loaded, module_loaded, mown_path, policy,
+                       read_file, rmmod, run_cases, stats)
+
+WORD_KNOBS = [f"{SYSFS}/policy/{name}" for name in POLICIES]
+NUMBER_KNOBS = [f"{SYSFS}/stack_depth", f"{SYSFS}/quarantine_bytes"]
+KNOBS = WORD_KNOBS + NUMBER_KNOBS
+
+CAP_SYS_ADMIN = 21
+LIBC = ctypes.CDLL(None, use_errno=True)
+# Not all that the C library has functions for: finit_module, delete_module
+SYSCALLS = {"x86_64": (313, 176), "aarch64": (273, 106)}
+
+
+def write_errno(path: str, data: bytes) -> int:
+    """The errno of one write(2) of DATA to PATH; 0 if it was taken, whole or not."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, data)
+    except OSError as error:
+        return error.errno or -1
+    finally:
+        os.close(fd)
+    return 0
+
+
+def name_of(number: int) -> str:
+    """EINVAL and so on."""
+    return errno.errorcode.get(number, "taken" if number == 0 else str(number))
+
+
+def refused(path: str, data: bytes, expected: int) -> None:
+    """One write of DATA to the knob is refused with that errno, and changes nothing."""
+    before = read_file(path)
+    got = write_errno(path, data)
+    what = f"{path}: {data[:40]!r}, {len(data)} bytes"
+    assert got == expected, f"{what}: {name_of(got)}, not {name_of(expected)}"
+    assert read_file(path) == before, f"{what}: refused, but it is now {read_file(path)!r}"
+
+
+def in_child(func: Callable[[], int]) -> int:
+    """What FUNC returns in a process of its own: 0..127."""
+    pid = os.fork()
+    if pid == 0:
+        status = 127
+        try:
+            status = func()
+        finally:
+            os._exit(status)  # pylint: disable=protected-access
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def errno_of_open_or_write(path: str, data: bytes) -> int:
+    """As write_errno(), an error of open(2) included."""
+    try:
+        return write_errno(path, data)
+    except OSError as error:
+        return error.errno or -1
+
+
+def memory() -> dict[str, int]:
+    """/proc/meminfo in bytes."""
+    lines = (line.split() for line in read_file("/proc/meminfo").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+
+
+def syscall_errno(which: int, *args: object) -> int:
+    """The errno of finit_module (0) or delete_module (1), made directly."""
+    if platform.machine() not in SYSCALLS:
+        raise Skip(f"the numbers of {platform.machine()}'s system calls are not known here")
+    result = LIBC.syscall(SYSCALLS[platform.machine()][which], *args)
+    return ctypes.get_errno() if result else 0
+
+
+def insert_errno(path: Optional[Path], params: bytes = b"") -> int:
+    """The errno of loading a module file."""
+    if path is None or not path.exists():
+        raise Skip("modprobe knows where the module is, we do not")
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return syscall_errno(0, fd, params, 0)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def holder(small: int, freed: int = 0) -> Iterator[None]:
+    """A module that holds as many objects as SMALL, which mown is to reclaim."""
+    with policy("left_behind", "reclaim"), \
+            loaded("mown_dropin_leak", small=small, medium=0, large=0, freed=freed):
+        yield
+
+
+def wrong_words() -> None:
+    """A policy takes a whole word of its own, once, and nothing else."""
+    for knob in WORD_KNOBS:
+        # Something else than the default, so that a reset would show
+        assert write_errno(knob, b"panic") == 0
+        for data in (b"nonsense", b"PANIC", b"auto warn", b"auto,", b"[auto]", b"auto\n\n", b"\xff",
+                     b"auto\nwarn\n", b"0", b" ", b"%s%s%s%n", b"a", b"autoauto", b"auto\tx",
+                     b"auto\0", b"auto\0warn", b"auto\n\0"):
+            refused(knob, data, errno.EINVAL)
+
+
+def wrong_numbers() -> None:
+    """ERANGE for a number that is one but too large, EINVAL for what is none."""
+    total = memory()["MemTotal"]
+    for data in (b"17", b"255", b"4294967296", b"4294967295", b"18446744073709551616", b"9" * 100):
+        refused(f"{SYSFS}/stack_depth", data, errno.ERANGE)
+    for number in (total + (1 << 20), total * 2, 1 << 63, (1 << 64) - 1, 1 << 64, 10 ** 100):
+        refused(f"{SYSFS}/quarantine_bytes", b"%d" % number, errno.ERANGE)
+    for knob in NUMBER_KNOBS:
+        for data in (b"-1", b"-0x1", b"garbage", b"1 2", b"1x", b"x1", b"1.5", b"1e3", b"--1",
+                     b"1\n\n", b" ", b"0x", b"auto", b"\xff\xfe", b"1\0", b"1\0002"):
+            refused(knob, data, errno.EINVAL)
+
+
+def empty_writes() -> None:
+    """write(fd, "", 0) writes nothing: 0, no change. A newline is a value, and a wrong one."""
+    for knob in KNOBS:
+        before = read_file(knob)
+        fd = os.open(knob, os.O_WRONLY)
+        try:
+            assert os.write(fd, b"") == 0, f"{knob}: an empty write does not return 0"
+        finally:
+            os.close(fd)
+        assert read_file(knob) == before, f"{knob}: changed by an empty write"
+        refused(knob, b"\n", errno.EINVAL)
+
+
+def long_writes() -> None:
+    """A long write arrives as its first 4096 bytes: no word, and no number that fits."""
+    for size in (4095, 4096, 4097, 1 << 20):
+        for knob in WORD_KNOBS:
+            refused(knob, b"auto\n".ljust(size, b"x"), errno.EINVAL)
+            refused(knob, b"auto\n" * (size // 5), errno.EINVAL)
+            refused(knob, b"auto".ljust(size, b" "), errno.EINVAL)
+            refused(knob, b"auto".ljust(size, b"\0"), errno.EINVAL)
+        for knob in NUMBER_KNOBS:
+            refused(knob, b"1" * size, errno.ERANGE)
+            refused(knob, b"1\n".ljust(size, b"1"), errno.EINVAL)
+
+
+def no_capability() -> None:
+    """The mode is not the authority: root without CAP_SYS_ADMIN may open, but not write."""
+    def write_all_without() -> int:
+        """Without CAP_SYS_ADMIN: the errno that every write has given."""
+        class Header(ctypes.Structure):
+            """struct __user_cap_header_struct of capset(2), version 3."""
+
+            _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+        # Effective, permitted and inheritable, first of 0-31 and then of 32-63
+        header = Header(0x20080522, 0)
+        caps = (ctypes.c_uint32 * 6)()
+        if LIBC.capget(ctypes.byref(header), caps):
+            return 126
+        for i in range(2):
+            caps[i] &= ~(1 << CAP_SYS_ADMIN)
+        if LIBC.capset(ctypes.byref(header), caps):
+            return 126
+        errors = {write_errno(knob, data) for knob, data in good}
+        return errors.pop() if len(errors) == 1 else 125
+
+    good = [(knob, b"panic") for knob in WORD_KNOBS] + [(knob, b"1") for knob in NUMBER_KNOBS]
+    before = [read_file(knob) for knob in KNOBS]
+    got = in_child(write_all_without)
+    assert got == errno.EPERM, f"root without CAP_SYS_ADMIN: {name_of(got)}"
+
+    def write_all_as_user() -> int:
+        """As user 1000: likewise, of open(2) or write(2)."""
+        os.setgroups([])
+        os.setresgid(1000, 1000, 1000)
+        os.setresuid(1000, 1000, 1000)
+        errors = {errno_of_open_or_write(knob, data) for knob, data in good}
+        return errors.pop() if len(errors) == 1 else 125
+
+    got = in_child(write_all_as_user)
+    assert got == errno.EACCES, f"a user: {name_of(got)}"
+    assert [read_file(knob) for knob in KNOBS] == before, "a refused write has changed a knob"
+
+
+def read_only_files() -> None:
+    """Even root cannot write where there is nothing to be written."""
+    with holder(0):
+        counters = os.listdir(f"{SYSFS}/modules/mown_dropin_leak")
+        assert counters
+        for path in [f"{SYSFS}/version"] + [f"{SYSFS}/modules/mown_dropin_leak/{name}"
+                                            for name in counters]:
+            got = errno_of_open_or_write(path, b"0")
+            assert got == errno.EACCES, f"{path}: {name_of(got)}"
+        for path in (f"{DEBUGFS}/live", f"{DEBUGFS}/exits", f"{DEBUGFS}/violations",
+                     f"{DEBUGFS}/stats", f"{DEBUGFS}/mown_dropin_leak/live"):
+            got = errno_of_open_or_write(path, b"clear")
+            assert got, f"{path} takes a write"
+        for make in (lambda: os.mkdir(f"{SYSFS}/modules/new"),
+                     lambda: os.mkdir(f"{DEBUGFS}/new"),
+                     lambda: os.unlink(f"{SYSFS}/policy/double_free")):
+            try:
+                make()
+            except OSError as error:
+                assert error.errno in (errno.EPERM, errno.EACCES), name_of(error.errno or -1)
+            else:
+                raise AssertionError("a file was made or removed")
+
+
+def mown_twice() -> None:
+    """The kernel refuses a second mown: EEXIST. The first works on."""
+    with holder(5):
+        got = insert_errno(mown_path())
+        assert got == errno.EEXIST, name_of(got)
+        assert stats("mown_dropin_leak")["live"] == 5
+        assert len(live("mown_dropin_leak")) == 5
+
+
+def unload_in_use() -> None:
+    """As long as a module links to mown it cannot go: EWOULDBLOCK; the module does not notice."""
+    with holder(5):
+        got = syscall_errno(1, b"mown", os.O_NONBLOCK)
+        assert got == errno.EWOULDBLOCK, name_of(got)
+        assert module_loaded("mown")
+        assert stats("mown_dropin_leak")["live"] == 5
+    got = syscall_errno(1, b"mown", os.O_NONBLOCK)
+    assert got == 0, f"without users: {name_of(got)}"
+    load_mown()
+
+
+def failed_init() -> None:
+    """What a failed init forgot is accounted for, and reclaimed as by any API module.
+
+    It has allocated 100, 200 and 300 bytes, freed the 200 and returned -ENODEV.
+    """
+    blocks = len(exits("mown_test_initfail"))
+    for nr in range(1, 4):
+        got = insert_errno(MODULES / "mown_test_initfail.ko")
+        assert got == errno.ENODEV, name_of(got)
+        assert not module_loaded("mown_test_initfail")
+        found = exits("mown_test_initfail")
+        assert len(found) == blocks + nr, f"{len(found)} accounts after {blocks} and {nr} more"
+        block = found[-1]
+        assert (block.allocated, block.freed, block.elsewhere) == (3, 1, 0), block
+        assert (block.left, block.left_bytes, block.reclaimed) == (2, 400, 2), block
+        # Of one call site, in a function of the module's that init has called
+        assert len(block.sites) == 1, block
+        assert block.sites[0].site.startswith("setup_part+"), block
+        assert block.sites[0].site.endswith(" [mown_test_initfail]"), block
+        assert not os.path.exists(f"{SYSFS}/modules/mown_test_initfail")
+        assert not os.path.exists(f"{DEBUGFS}/mown_test_initfail")
+        assert not [line for line in live() if line.module.startswith("mown_test_initfail")]
+    # mown is none the worse for it
+    with holder(5, freed=2):
+        counters = stats("mown_dropin_leak")
+        assert (counters["allocated"], counters["freed"], counters["live"]) == (7, 2, 5), counters
+
+
+def bad_parameter() -> None:
+    """A module that the kernel refuses after mown has made it an owner, before any of its code."""
+    got = insert_errno(MODULES / "mown_dropin_leak.ko", b"small=garbage")
+    assert got == errno.EINVAL, name_of(got)
+    assert not os.path.exists(f"{SYSFS}/modules/mown_dropin_leak")
+    assert not os.path.exists(f"{DEBUGFS}/mown_dropin_leak")
+    block = exits("mown_dropin_leak")[-1]
+    assert (block.allocated, block.freed, block.left) == (0, 0, 0), block
+    with holder(5):
+        assert stats("mown_dropin_leak")["live"] == 5
+
+
+def no_memory() -> None:
+    """GFP_ATOMIC with no memory left: what was got is freed, recorded or not, and all adds up."""
+    before = memory()
+    if before["MemFree"] > 2 << 30:
+        raise Skip("it would take too long to use up the memory of this machine")
+    mark = dmesg_mark()
+    # More than there is, so that it must come to the end of it
+    insmod("mown_test_pressure", large_max=before["MemTotal"] // (4 << 20) + 1,
+           small_max=before["MemTotal"] // (4 << 10) + 1)
+    params = {name: read_file(f"/sys/module/mown_test_pressure/parameters/{name}").strip()
+              for name in ("large", "small", "ran_dry")}
+    counters = stats("mown_test_pressure")
+    rmmod("mown_test_pressure")
+    log = dmesg_since(mark)
+    Ktap.note(f"{params['large']} blocks of 4 MiB and {params['small']} of 4 KiB,"
+              f" {counters['untracked']} of them not recorded")
+    got = int(params["large"]) + int(params["small"])
+    assert params["ran_dry"] == "Y" and got > 0, f"no pressure: {params}"
+    assert counters["allocated"] + counters["untracked"] == got, counters
+    assert counters["freed"] == counters["allocated"], counters
+    assert counters["untracked_freed"] == counters["untracked"], counters
+    for name in ("live", "live_bytes", "released_elsewhere", "stale", "unknown_frees",
+                 "double_frees", "interior_frees"):
+        assert counters[name] == 0, counters
+    block = exits("mown_test_pressure")[-1]
+    assert (block.allocated, block.freed, block.left) == \
+        (counters["allocated"], counters["freed"], 0), block
+    # What mown itself asks for must not complain, as the module has asked not to
+    for word in ("page allocation failure", "Out of memory", "oom-kill"):
+        assert word not in log, f"the log has '{word}'"
+    # A lost block of 4 MiB would be noticed; the page cache has had to give way, so more is free
+    after = memory()
+    assert after["MemFree"] > before["MemFree"] - (4 << 20), (before["MemFree"], after["MemFree"])
+
+
+# The last one first of all uses up the memory, and so ends with a page cache that is cold.
+CASES = [
+    ("a wrong policy word is EINVAL", wrong_words),
+    ("a number out of range is ERANGE, garbage EINVAL", wrong_numbers),
+    ("an empty write does nothing, a newline is EINVAL", empty_writes),
+    ("an overlong write and one of 1 MiB are errors", long_writes),
+    ("a write without the capability is EPERM", no_capability),
+    ("files to be read only cannot be written", read_only_files),
+    ("mown loaded twice is EEXIST", mown_twice),
+    ("mown unloaded while it is in use is EWOULDBLOCK", unload_in_use),
+    ("a module that fails its init half way is accounted for", failed_init),
+    ("a module with a wrong parameter leaves an empty account", bad_parameter),
+    ("GFP_ATOMIC until there is no memory: nothing is lost", no_memory),
+]
+
+if __name__ == "__main__":
+    run_cases(CASES, modules=("mown_dropin_leak", "mown_test_initfail", "mown_test_pressure"))

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Call the heap's functions at the word of a script: a module that does
+ * nothing of its own. The two modules of it differ in the way in only, so they
+ * say HEAP(name) by which name they call the heap's function, and include this.
+ *
+ * One line written to <debugfs>/<module>/ctl is one call:
+ *
+ *	task|softirq|hardirq FUNCTION [NUMBER]...
+ *
+ * A read then gives `RESULT KSIZE CONTEXT`: the returned pointer in hex (an
+ * error is a very high one), the size of its memory, and in what context it
+ * ran. Objects are named by their addresses and are the script's to free. Each
+ * function has a call site of its own, the function op_FUNCTION() here; most
+ * end with the call, so that a tail call would hide where it came from.
+ */
+#include <linux/bitmap.h>
+#include <linux/completion.h>
+#include <linux/debugfs.h>
+#include <linux/err.h>
+#include <linux/fs.h>
+#include <linux/interrupt.h>
+#include <linux/irq_work.h>
+#include <linux/kernel.h>
+#include <linux/lockdep.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#define OPS_ARGS 8
+
+/**
+ * struct op - a call to make, and what it gave
+ * @func: what to call
+ * @nr: how many of @arg there are
+ * @arg: the numbers of the line
+ * @ptr: the result
+ * @context: where it ran
+ */
+struct op {
+	void (*func)(struct op *op);
+	unsigned int nr;
+	unsigned long arg[OPS_ARGS];
+	void *ptr;
+	const char *context;
+};
+
+/* An object that kfree_rcu() with two arguments can take. */
+struct ops_rcu {
+	unsigned long first;
+	struct rcu_head rcu;
+};
+
+/* What is copied: a string as long as it can be. */
+static char ops_text[8192];
+
+/*
+ * NOWARN: a size that cannot be had is what a test wants.
+ */
+static gfp_t ops_gfp(void)
+{
+	return (in_task() ? GFP_KERNEL : GFP_ATOMIC) | __GFP_NOWARN;
+}
+
+/* A string of @len characters; the compiler shall not know how long it is. */
+static char *ops_string(size_t len)
+{
+	char *text = ops_text + sizeof(ops_text) - 1;
+
+	text -= min(len, sizeof(ops_text) - 1);
+	OPTIMIZER_HIDE_VAR(text);
+	return text;
+}
+
+#define ALLOC(name, ...)						\
+static noinline void op_##name(struct op *op)				\
+{									\
+	op->ptr = HEAP(name)(__VA_ARGS__);				\
+}
+
+#define FREE(name, ...)							\
+static noinline void op_##name(struct op *op)				\
+{									\
+	HEAP(name)(__VA_ARGS__);					\
+}
+
+#define ARG(nr) (op->arg[nr])
+#define PTR(nr) ((void *)op->arg[nr])
+#define USER(nr) ((void __user *)op->arg[nr])
+
+ALLOC(kmalloc, ARG(0), ops_gfp())
+ALLOC(kmalloc_node, ARG(0), ops_gfp(), NUMA_NO_NODE)
+ALLOC(kzalloc, ARG(0), ops_gfp())
+ALLOC(kzalloc_node, ARG(0), ops_gfp(), NUMA_NO_NODE)
+ALLOC(kmalloc_array, ARG(0), ARG(1), ops_gfp())
+ALLOC(kmalloc_array_node, ARG(0), ARG(1), ops_gfp(), NUMA_NO_NODE)
+ALLOC(kcalloc, ARG(0), ARG(1), ops_gfp())
+ALLOC(kcalloc_node, ARG(0), ARG(1), ops_gfp(), NUMA_NO_NODE)
+ALLOC(krealloc, PTR(0), ARG(1), ops_gfp())
+ALLOC(krealloc_array, PTR(0), ARG(1), ARG(2), ops_gfp())
+ALLOC(kmemdup, ops_string(ARG(0)), ARG(0), ops_gfp())
+ALLOC(kmemdup_nul, ops_string(ARG(0)), ARG(0), ops_gfp())
+ALLOC(kstrdup, ops_string(ARG(0)), ops_gfp())
+ALLOC(kstrndup, ops_string(ARG(0)), ARG(1), ops_gfp())
+ALLOC(kasprintf, ops_gfp(), "%s", ops_string(ARG(0)))
+ALLOC(memdup_user, USER(0), ARG(1))
+ALLOC(memdup_user_nul, USER(0), ARG(1))
+ALLOC(bitmap_alloc, ARG(0), ops_gfp())
+ALLOC(bitmap_zalloc, ARG(0), ops_gfp())
+ALLOC(bitmap_alloc_node, ARG(0), ops_gfp(), NUMA_NO_NODE)
+ALLOC(bitmap_zalloc_node, ARG(0), ops_gfp(), NUMA_NO_NODE)
+
+FREE(kfree, PTR(0))
+FREE(kfree_sensitive, PTR(0))
+FREE(kvfree, PTR(0))
+FREE(bitmap_free, PTR(0))
+FREE(kfree_bulk, op->nr, (void **)op->arg)
+
+static noinline __printf(2, 3) void ops_vformat(struct op *op, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	op->ptr = HEAP(kvasprintf)(ops_gfp(), fmt, args);
+	va_end(args);
+}
+
+static noinline void op_kvasprintf(struct op *op)
+{
+	ops_vformat(op, "%s", ops_string(op->arg[0]));
+}
+
+static noinline void op_kmalloc_account(struct op *op)
+{
+	op->ptr = HEAP(kmalloc)(op->arg[0], GFP_KERNEL_ACCOUNT);
+}
+
+static noinline void op_kfree_rcu(struct op *op)
+{
+	struct ops_rcu *obj = PTR(0);
+
+	HEAP(kfree_rcu)(obj, rcu);
+}
+
+static noinline void op_kfree_rcu_headless(struct op *op)
+{
+	struct ops_rcu *obj = PTR(0);
+
+	HEAP(kfree_rcu)(obj);
+}
+
+/*
+ * The second free comes while the first waits for a grace period, which cannot
+ * end here.
+ */
+static noinline void op_kfree_rcu_kfree(struct op *op)
+{
+	struct ops_rcu *obj = PTR(0);
+
+	rcu_read_lock();
+	HEAP(kfree_rcu)(obj, rcu);
+	HEAP(kfree)(obj);
+	rcu_read_unlock();
+}
+
+/*
+ * The kernel's own functions by names that the drop-in does not map: memory
+ * that mown knows nothing of.
+ */
+static noinline void op_raw_kmalloc(struct op *op)
+{
+	op->ptr = __kmalloc(op->arg[0], ops_gfp());
+}
+
+static noinline void op_raw_kfree(struct op *op)
+{
+	(kfree)(PTR(0));
+}
+
+/* Fill @arg[1] bytes with @arg[2]. */
+static noinline void op_fill(struct op *op)
+{
+	memset(PTR(0), op->arg[2], op->arg[1]);
+}
+
+/* The first of @arg[1] bytes that is not @arg[2]. */
+static noinline void op_differs(struct op *op)
+{
+	op->ptr = memchr_inv(PTR(0), op->arg[2], op->arg[1]);
+}
+
+#define OP(name) { #name, op_##name }
+
+static const struct {
+	const char *name;
+	void (*func)(struct op *op);
+} ops[] = {
+	OP(kmalloc),
+	OP(kmalloc_node),
+	OP(kzalloc),
+	OP(kzalloc_node),
+	OP(kmalloc_array),
+	OP(kmalloc_array_node),
+	OP(kcalloc),
+	OP(kcalloc_node),
+	OP(krealloc),
+	OP(krealloc_array),
+	OP(kmemdup),
+	OP(kmemdup_nul),
+	OP(kstrdup),
+	OP(kstrndup),
+	OP(kasprintf),
+	OP(kvasprintf),
+	OP(memdup_user),
+	OP(memdup_user_nul),
+	OP(bitmap_alloc),
+	OP(bitmap_zalloc),
+	OP(bitmap_alloc_node),
+	OP(bitmap_zalloc_node),
+	OP(kmalloc_account),
+	OP(kfree),
+	OP(kfree_sensitive),
+	OP(kvfree),
+	OP(bitmap_free),
+	OP(kfree_bulk),
+	OP(kfree_rcu),
+	OP(kfree_rcu_headless),
+	OP(kfree_rcu_kfree),
+	OP(raw_kmalloc),
+	OP(raw_kfree),
+	OP(fill),
+	OP(differs),
+};
+
+/* ---- Contexts ---- */
+
+static DEFINE_MUTEX(ops_lock);	/* one call at a time: guards all below */
+static struct op *ops_now;	/* what an interrupt has to call */
+static DECLARE_COMPLETION(ops_done);
+static char ops_result[64];
+static struct dentry *ops_dir;
+
+static void ops_call(struct op *op)
+{
+	op->context = in_hardirq() ? "hardirq" :
+		      in_serving_softirq() ? "softirq" : "task";
+	op->func(op);
+}
+
+static void ops_softirq(struct tasklet_struct *tasklet)
+{
+	ops_call(ops_now);
+	complete(&ops_done);
+}
+
+static DECLARE_TASKLET(ops_tasklet, ops_softirq);
+
+static void ops_hardirq(struct irq_work *work)
+{
+	ops_call(ops_now);
+	complete(&ops_done);
+}
+
+static struct irq_work ops_irq_work = IRQ_WORK_INIT_HARD(ops_hardirq);
+
+/* ---- The file ---- */
+
+static int ops_parse(char *line, struct op *op, const char **context)
+{
+	const char *name;
+	char *word;
+	int i;
+
+	*context = strsep(&line, " ");
+	name = strsep(&line, " ");
+	for (i = 0; name && i < ARRAY_SIZE(ops); i++)
+		if (!strcmp(name, ops[i].name))
+			op->func = ops[i].func;
+	if (!op->func)
+		return -EINVAL;
+	while ((word = strsep(&line, " "))) {
+		if (op->nr == OPS_ARGS || kstrtoul(word, 0, &op->arg[op->nr]))
+			return -EINVAL;
+		op->nr++;
+	}
+	return 0;
+}
+
+/* Make the call where it is to be made. */
+static int ops_run(struct op *op, const char *context)
+{
+	lockdep_assert_held(&ops_lock);
+	if (!strcmp(context, "task")) {
+		ops_call(op);
+		return 0;
+	}
+	ops_now = op;
+	reinit_completion(&ops_done);
+	if (!strcmp(context, "softirq"))
+		tasklet_schedule(&ops_tasklet);
+	else if (!strcmp(context, "hardirq"))
+		irq_work_queue(&ops_irq_work);
+	else
+		return -EINVAL;
+	wait_for_completion(&ops_done);
+	return 0;
+}
+
+static ssize_t ops_write(struct file *file, const char __user *buf,
+			 size_t len, loff_t *pos)
+{
+	struct op op = {};
+	const char *context;
+	char line[256];
+	int err;
+
+	if (len >= sizeof(line))
+		return -EINVAL;
+	if (copy_from_user(line, buf, len))
+		return -EFAULT;
+	line[len] = '\0';
+	err = ops_parse(strim(line), &op, &context);
+	if (err)
+		return err;
+
+	mutex_lock(&ops_lock);
+	err = ops_run(&op, context);
+	/* What differs() gives need not be an object. */
+	scnprintf(ops_result, sizeof(ops_result), "%lx %zu %s\n",
+		  (unsigned long)op.ptr,
+		  IS_ERR(op.ptr) || op.func == op_differs ? 0 : ksize(op.ptr),
+		  op.context ?: "");
+	mutex_unlock(&ops_lock);
+	return err ?: len;
+}
+
+static ssize_t ops_read(struct file *file, char __user *buf, size_t len,
+			loff_t *pos)
+{
+	ssize_t done;
+
+	mutex_lock(&ops_lock);
+	done = simple_read_from_buffer(buf, len, pos, ops_result,
+				       strlen(ops_result));
+	mutex_unlock(&ops_lock);
+	return done;
+}
+
+static const struct file_operations ops_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.read = ops_read,
+	.write = ops_write,
+};
+
+static int __init ops_init(void)
+{
+	memset(ops_text, 'm', sizeof(ops_text) - 1);
+	ops_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
+	debugfs_create_file("ctl", 0600, ops_dir, NULL, &ops_fops);
+	return 0;
+}
+module_init(ops_init);
+
+static void __exit ops_exit(void)
+{
+	debugfs_remove(ops_dir);
+	tasklet_kill(&ops_tasklet);
+	irq_work_sync(&ops_irq_work);
+}
+module_exit(ops_exit);

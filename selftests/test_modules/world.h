@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What mown_plain_world.c offers the other test modules. */
+#ifndef MOWN_TEST_WORLD_H
+#define MOWN_TEST_WORLD_H
+
+#include <linux/types.h>
+
+struct world_object {
+	char text[40];
+	struct rcu_head rcu;
+	char more[100];
+};
+
+void *mown_world_kept(void);
+void mown_world_keep(void *ptr, size_t size);
+bool mown_world_take_over(void *ptr, size_t size);
+
+#endif

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What mown believes of its records, and whom it waits for.
+
+A record is true as long as every free of its object is seen. These are the
+cases where one was not, or where a true record looked wrong.
+"""
+import subprocess
+from typing import Callable
+
+from ksft_mown import (Skip, exits, insmod, load_mown, loaded, module_loaded, read_file, rmmod,
+                       run_cases, stats, violations, wait_for, write_file)
+
+WORLD = "mown_plain_world"
+TRUST = "mown_test_trust"
+GIVER = "mown_dropin_giver"
+ASYNC = "mown_plain_async"
+PARAMETERS = "/sys/module/{}/parameters/{}"
+FTRACE = "/proc/sys/kernel/ftrace_enabled"
+
+
+def parameter(module: str, name: str) -> str:
+    """What a module's parameter says."""
+    return read_file(PARAMETERS.format(module, name)).strip()
+
+
+def hole_repaired() -> None:
+    """The net had a hole when the object went, and is whole when its owner goes.
+
+    The address belongs to somebody else then. Giving it back would free his
+    memory, so an owner that came before the net was whole reclaims nothing.
+    """
+    with loaded(WORLD):
+        write_file(FTRACE, "0")
+        try:
+            insmod(TRUST, what="hole")
+        finally:
+            write_file(FTRACE, "1")
+        assert parameter(TRUST, "done") == "Y", "the kernel did not get the address again"
+        assert stats(TRUST)["blind"] == 1, "it does not say that it may not see all"
+        # The next owner repairs the net, for itself
+        with loaded("mown_test_ops"):
+            assert stats("mown_test_ops")["blind"] == 0, "the net was not repaired"
+            rmmod(TRUST)
+            block = exits(TRUST)[-1]
+            assert (block.left, block.reclaimed) == (1, 0), f"{block}"
+            again = parameter(WORLD, "given_out")
+            assert again == "0", "what belongs to the kernel was freed"
+
+
+def orphan_by_kfree_rcu() -> None:
+    """The kernel frees an orphan by kfree_rcu(): nothing of it may stay.
+
+    Its record waits for the end of the kernel's batch, and must not outlive
+    its owner, which goes at once: mown's own cache would have an object left
+    when mown goes, which the kernel reports.
+    """
+    with loaded(WORLD):
+        insmod(GIVER)
+        rmmod(GIVER)
+        assert exits(GIVER)[-1].left == 1, "it did not leave its object behind"
+        write_file(PARAMETERS.format(WORLD, "command"), "kfree_rcu")
+        wait_for(lambda: exits(GIVER)[-1].late == 1, 10, "the object to count as freed late")
+        assert exits(GIVER)[-1].left == 0
+        rmmod("mown")
+    load_mown()
+
+
+def string_with_nul() -> None:
+    """A formatted string may be longer than it looks: its record is right."""
+    with loaded(WORLD), loaded(TRUST, what="format"):
+        assert parameter(TRUST, "done") == "Y"
+        counts = stats(TRUST)
+        seen = {name: counts[name] for name in
+                ("allocated", "freed", "live", "stale", "interior_frees", "unknown_frees")}
+        assert seen == {"allocated": 1, "freed": 1, "live": 0, "stale": 0,
+                        "interior_frees": 1, "unknown_frees": 0}, f"{seen}"
+
+
+def untracked_resized() -> None:
+    """Resizing an object without a record does not use up its right to be freed."""
+    with loaded(WORLD), loaded(TRUST, what="resize"):
+        counts = stats(TRUST)
+        if not counts["untracked"] or parameter(TRUST, "done") != "Y":
+            raise Skip("every object had a record, or the last one moved")
+        assert counts["untracked_freed"] == counts["untracked"], f"{counts}"
+        assert counts["unknown_frees"] == 0, f"{counts}"
+        assert counts["live"] == 0, f"{counts}"
+
+
+def who_is_blamed() -> None:
+    """A report names the module that frees wrongly, not the one that is gone."""
+    with loaded(WORLD):
+        insmod(GIVER, another=1)
+        rmmod(GIVER)
+        before = len(violations())
+        write_file(PARAMETERS.format(WORLD, "command"), "kfree_rcu")
+        with loaded(TRUST, what="free"):
+            wait_for(lambda: len(violations()) > before, 10, "the report")
+            title = violations()[-1].splitlines()[0]
+        assert f"[{TRUST}]" in title, f"blamed: {title}"
+
+
+def async_work() -> None:
+    """An owner with nothing left goes without waiting for asynchronous work.
+
+    Such work may itself wait for the lock of the notifiers' list, under which
+    owners end: both would wait for ever.
+    """
+    with loaded(ASYNC):
+        insmod("mown_test_ops")
+        before = len(exits("mown_test_ops"))
+        write_file(PARAMETERS.format(ASYNC, "start"), "1")
+        going = subprocess.Popen(["rmmod", "mown_test_ops"])
+        try:
+            # The account is drawn up inside of the notifier, whereas rmmod
+            # itself waits for the work later.
+            wait_for(lambda: len(exits("mown_test_ops")) > before, 30,
+                     "the account of the module")
+        finally:
+            write_file(PARAMETERS.format(ASYNC, "go"), "1")
+        assert going.wait(timeout=30) == 0
+        assert not module_loaded("mown_test_ops")
+
+
+CASES: list[tuple[str, Callable[[], None]]] = [
+    ("a hole in the net, repaired later", hole_repaired),
+    ("an orphan freed by the kernel's kfree_rcu()", orphan_by_kfree_rcu),
+    ("a string with a NUL in it", string_with_nul),
+    ("an object without a record, resized", untracked_resized),
+    ("who is blamed for a wrong free", who_is_blamed),
+    ("asynchronous work that waits for us", async_work),
+]
+
+if __name__ == "__main__":
+    run_cases(CASES, [TRUST, GIVER, "mown_test_ops", ASYNC, WORLD])
