@@ -193,8 +193,7 @@ EXPORT_SYMBOL_GPL(__mown_kfree_rcu);
 static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 		       const struct mown_caller *caller)
 {
-	void *new = __kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE,
-						caller->site);
+	void *new = mown_kmalloc_for(size, gfp, caller->site);
 
 	if (!new)
 		return NULL;
@@ -236,8 +235,7 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		return ZERO_SIZE_PTR;
 	}
 	if (unlikely(ZERO_OR_NULL_PTR(ptr))) {
-		ret = __kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE,
-						  _RET_IP_);
+		ret = mown_kmalloc_for(size, gfp, caller.site);
 		return mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
 	}
 	verdict = mown_may_resize(ptr, &caller);

@@ -9,6 +9,7 @@
 #include <linux/ftrace.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
+#include <linux/slab.h>
 #include <linux/stackdepot.h>
 #include <linux/version.h>
 
@@ -52,6 +53,20 @@ static inline unsigned long mown_kvfree_call_rcu_ptr(unsigned long head,
 	return ptr;
 }
 #endif
+
+/*
+ * 6.10 made the functions below the allocation's macros take parameters of the
+ * kernel's configuration. Without them the event kmem:kmalloc names mown.
+ */
+static __always_inline void *mown_kmalloc_for(size_t size, gfp_t gfp,
+					      unsigned long site)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+	return __kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE, site);
+#else
+	return kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE);
+#endif
+}
 
 /* 6.9 replaced the allocate argument by flags. */
 static inline depot_stack_handle_t

@@ -218,13 +218,14 @@ DEFINE_SHOW_ATTRIBUTE(mown_owner_stats);
 
 static int mown_stats_show(struct seq_file *m, void *v)
 {
-	unsigned long owners = 0, records = 0, quarantined = 0;
+	unsigned long owners = 0, bytes = 0, records = 0, quarantined = 0;
 	struct mown_owner *owner = NULL;
 	struct mown_sums sums;
 
 	while ((owner = mown_owner_next(owner))) {
 		mown_owner_sum(owner, &sums);
 		owners++;
+		bytes += sizeof(*owner) + mown_quarantine_overhead(owner);
 		records += sums.records;
 		quarantined += sums.value[MOWN_QUARANTINED_BYTES];
 	}
@@ -233,8 +234,7 @@ static int mown_stats_show(struct seq_file *m, void *v)
 	seq_printf(m, "owners %lu modules under mown, those gone with orphans too\n",
 		   owners);
 	seq_printf(m, "owners_bytes %lu memory that they take themselves\n",
-		   owners * (sizeof(*owner) + MOWN_QUARANTINE_SLOTS *
-			     sizeof(struct mown_freed)));
+		   bytes);
 	seq_printf(m, "records %lu objects recorded now, released ones too\n",
 		   records);
 	seq_printf(m, "records_bytes %lu memory that the records take\n",

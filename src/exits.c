@@ -422,6 +422,9 @@ void mown_settle(struct mown_owner *owner)
 	mown_owner_stop(owner);
 	mown_rcu_flush();
 	mown_quarantine_trim(owner, 0);
+	/* What a dying owner releases does not wait: the ring has served. */
+	synchronize_rcu();
+	mown_quarantine_free(&owner->quarantine);
 	mown_report_flush();
 
 	exit = mown_exit_new(owner);

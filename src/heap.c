@@ -335,13 +335,13 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
  * meanwhile. False if somebody freed the object from elsewhere.
  */
 bool mown_prepare(struct mown_stripe *stripe, struct mown_record *rec,
-		  const struct mown_freed *freed, unsigned long *flags,
-		  bool sensitive)
+		  unsigned long *flags, bool sensitive)
 	__must_hold(&stripe->lock)
 {
 	raw_spin_unlock_irqrestore(&stripe->lock, *flags);
+	/* As kfree_sensitive(): ksize() first, which lets all of it be written. */
 	if (sensitive)
-		memzero_explicit((void *)rec->addr, freed->bytes);
+		memzero_explicit((void *)rec->addr, ksize((void *)rec->addr));
 	/* Only the record leads to the object now: it is no leak. */
 	kmemleak_ignore((void *)rec->addr);
 	raw_spin_lock_irqsave(&stripe->lock, *flags);
@@ -381,7 +381,7 @@ bool mown_release(const void *ptr, const struct mown_caller *caller,
 	if (!give && mown_must_prepare(sensitive)) {
 		hold.rec->freed = NULL;
 		hold.rec->state = MOWN_QUARANTINED;
-		if (!mown_prepare(hold.stripe, hold.rec, &freed, &hold.flags,
+		if (!mown_prepare(hold.stripe, hold.rec, &hold.flags,
 				  sensitive)) {
 			mown_unlock(&hold);
 			mown_record_free(hold.rec);

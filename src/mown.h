@@ -341,6 +341,7 @@ bool mown_quarantine_peek(struct mown_quarantine *q,
 			  const struct mown_record *rec,
 			  struct mown_freed *freed);
 void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
+size_t mown_quarantine_overhead(const struct mown_owner *owner);
 
 /* ---- Owners: owner.c ---- */
 
@@ -677,8 +678,7 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		struct mown_freed *freed);
 bool mown_prepare(struct mown_stripe *stripe, struct mown_record *rec,
-		  const struct mown_freed *freed, unsigned long *flags,
-		  bool sensitive)
+		  unsigned long *flags, bool sensitive)
 	__must_hold(&stripe->lock);
 size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);

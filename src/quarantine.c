@@ -31,9 +31,11 @@ int mown_quarantine_new(struct mown_quarantine *q)
 	return q->ring ? 0 : -ENOMEM;
 }
 
+/* When it is empty for good; may be called again. */
 void mown_quarantine_free(struct mown_quarantine *q)
 {
 	kvfree(q->ring);
+	WRITE_ONCE(q->ring, NULL);
 }
 
 static struct mown_freed *mown_quarantine_slot(struct mown_quarantine *q,
@@ -178,4 +180,11 @@ void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes)
 		if (rec)
 			mown_evict(owner, rec);
 	}
+}
+
+/* What the owner's quarantine takes besides the objects. */
+size_t mown_quarantine_overhead(const struct mown_owner *owner)
+{
+	return READ_ONCE(owner->quarantine.ring) ?
+	       MOWN_QUARANTINE_SLOTS * sizeof(struct mown_freed) : 0;
 }

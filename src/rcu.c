@@ -53,7 +53,7 @@ static void mown_release_waited(struct mown_record *rec,
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
 	if (rec->state != MOWN_GONE && IS_ENABLED(CONFIG_DEBUG_KMEMLEAK))
-		mown_prepare(stripe, rec, freed, &flags, false);
+		mown_prepare(stripe, rec, &flags, false);
 	if (rec->state != MOWN_GONE &&
 	    mown_find(index, addr, NULL, &owner) == rec) {
 		keep = mown_keeps(owner, rec, freed) &&
@@ -162,8 +162,13 @@ static void mown_rcu_prepare(void)
 {
 	struct mown_rcu_cpu *rc = raw_cpu_ptr(&mown_rcu_cpus);
 	struct mown_rcu_batch *fresh;
+	bool room;
 
-	if (likely(mown_rcu_has_room(READ_ONCE(rc->open))))
+	/* Keeps the batch, should the CPU be another's by now. */
+	rcu_read_lock();
+	room = mown_rcu_has_room(READ_ONCE(rc->open));
+	rcu_read_unlock();
+	if (likely(room))
 		return;
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible())
 		return;

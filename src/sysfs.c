@@ -85,6 +85,8 @@ static ssize_t quarantine_bytes_store(struct kobject *kobj,
 	if (ret)
 		return ret;
 	WRITE_ONCE(mown_quarantine_bytes, bytes);
+	/* Whoever goes by the old number has put its object there after this. */
+	synchronize_rcu();
 	while ((owner = mown_owner_next(owner)))
 		mown_quarantine_trim(owner, bytes);
 	return count;
