@@ -75,11 +75,12 @@ run_python()
 import ast, os, pathlib, sys
 path = sys.argv[1]
 tree = ast.parse(pathlib.Path(path).read_text(), path)
-for node in ast.walk(tree):
+for node in [tree, *tree.body]:
     if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
-        name = getattr(node, "name", path)
-        if not ast.get_docstring(node) and not name.startswith("_"):
+        if not ast.get_docstring(node):
+            name = getattr(node, "name", "the module")
             print(f"{path}: {name}: no docstring")
+for node in ast.walk(tree):
     if isinstance(node, ast.FunctionDef):
         args = [a for a in node.args.args if a.arg not in ("self", "cls")]
         if node.returns is None or any(a.annotation is None for a in args):
