@@ -28,7 +28,7 @@ QUARANTINE_OBJECTS = 1000
 MAX_LIVE = 600		# of each module: enough to fill pages of every size class
 MAX_RAW = 20
 RELEASED = 3000		# released addresses to free again: beyond what quarantine holds
-PHASE = max(STEPS // 200, 100)	# steps of like sizes: several in the shortest run
+PHASES = 20		# of a run, each with sizes of its own
 CHECK_LIVE = 1000
 READ_LOG = 200		# before it overflows
 
@@ -223,8 +223,10 @@ class Model:
 class Run:
     """A run of random operations, each compared with the model."""
 
-    def __init__(self, rng: random.Random, api: Ops, dropin: Ops, limit: int) -> None:
+    def __init__(self, rng: random.Random, api: Ops, dropin: Ops, limit: int, steps: int) -> None:
         self.rng = rng
+        self.phase = max(steps // PHASES, 100)
+        self.most_kept = 0
         self.model = Model(limit)
         self.ops = {API: api, DROPIN: dropin}
         self.fds = {name: os.open(f"{DEBUGFS}/{name}/stats", os.O_RDONLY)
@@ -425,12 +427,13 @@ class Run:
         That the other module's counters did not change without cause shows when
         they are looked at next, which is soon.
         """
-        if number % PHASE == 0:
+        if number % self.phase == 0:
             # Small ones fill quarantine's slots, large ones its bytes.
             self.largest = self.rng.choice((64, 256, 4096, 65536))
         caller = self.model.api if self.rng.random() < 0.7 else self.model.dropin
         self.actions[int(self.rng.random() * len(self.actions))](caller)
         self.check_counters(caller)
+        self.most_kept = max(self.most_kept, caller.counts["quarantined"])
         if self.model.foreign:
             self.model.foreign = False
             self.check_counters(self.model.other(caller))
@@ -468,7 +471,7 @@ def run(steps: int, limit: int) -> None:
     rng = random.Random(SEED)
     with quiet_console(), knob("quarantine_bytes", limit), ops(API) as api, \
             ops(DROPIN) as dropin:
-        session = Run(rng, api, dropin, limit)
+        session = Run(rng, api, dropin, limit, steps)
         number = 0
         try:
             for number in range(1, steps + 1):
@@ -491,6 +494,9 @@ def run(steps: int, limit: int) -> None:
         expected += [(name, "double_frees")] if limit else []
     if steps >= 1000:
         assert all(counts[name][key] for name, key in expected), "too little has happened"
+    # The first phase alone has as many small objects as quarantine may have slots.
+    assert steps < 100000 or session.most_kept == QUARANTINE_OBJECTS, \
+        f"quarantine had {session.most_kept} objects at most, not {QUARANTINE_OBJECTS}"
     # Both went away with all that they had freed.
     for name in (API, DROPIN):
         block = exits(name)[-1]
