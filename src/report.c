@@ -11,6 +11,7 @@
 #include <linux/kfifo.h>
 #include <linux/log2.h>
 #include <linux/panic.h>
+#include <linux/ratelimit.h>
 #include <linux/seq_buf.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -28,6 +29,11 @@
 #define MOWN_BLOCK_LEN 8192
 /* Events that may wait: a power of two. */
 #define MOWN_EVENTS_MAX 32
+/* How many blocks a call site may put into the log, in how many seconds. */
+#define MOWN_LOG_BURST 5
+#define MOWN_LOG_SECONDS 10
+/* Call sites share one of as many limits. */
+#define MOWN_LOG_LIMIT_BITS 6
 
 /**
  * struct mown_block - a report that is kept
@@ -57,6 +63,9 @@ static DEFINE_KFIFO(mown_events, struct mown_event, MOWN_EVENTS_MAX);
 atomic_long_t mown_reports_lost;
 
 static atomic_t mown_object_number;
+
+/* Under mown_history_lock. */
+static struct ratelimit_state mown_log_limits[BIT(MOWN_LOG_LIMIT_BITS)];
 
 /* Where the work and the panic format; the former under mown_history_lock. */
 static char *mown_work_text;
@@ -240,6 +249,7 @@ static void mown_keep(const struct mown_event *event, unsigned int number,
 
 static void mown_tell(const struct mown_event *event)
 {
+	struct ratelimit_state *limit;
 	unsigned int number;
 
 	if (mown_seen_before(event))
@@ -247,7 +257,10 @@ static void mown_tell(const struct mown_event *event)
 	number = atomic_inc_return(&mown_object_number);
 	mown_format(event, number, mown_work_text);
 	mown_keep(event, number, mown_work_text);
-	mown_print(mown_work_text);
+	limit = &mown_log_limits[hash_long(event->now.site,
+					   MOWN_LOG_LIMIT_BITS)];
+	if (__ratelimit(limit))
+		mown_print(mown_work_text);
 	add_taint(TAINT_WARN, LOCKDEP_STILL_OK);
 }
 
@@ -334,6 +347,11 @@ unsigned long mown_report_bytes(void)
 
 int mown_report_init(void)
 {
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mown_log_limits); i++)
+		ratelimit_state_init(&mown_log_limits[i],
+				     MOWN_LOG_SECONDS * HZ, MOWN_LOG_BURST);
 	mown_work_text = kmalloc(MOWN_BLOCK_LEN, GFP_KERNEL);
 	return mown_work_text ? 0 : -ENOMEM;
 }

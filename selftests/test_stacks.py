@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Stacks in reports: none by default, as many frames as stack_depth says."""
+from ksft_mown import knob, load_mown, loaded, rmmod, run_cases, violations, wait_for
+
+DEMO = "mown_test_demo"
+PLACES = ("allocated at ", "first freed at ", "freed again at ")
+
+
+def double_free(depth: int) -> list[str]:
+    """The report of the sample driver's double free, with stacks so deep."""
+    # A mown that has not seen the like of it, or it would only count
+    rmmod("mown")
+    load_mown()
+    with knob("stack_depth", depth), loaded(DEMO):
+        wait_for(lambda: any("double-free" in block for block in violations()), 10, "the report")
+        return next(block for block in violations() if "double-free" in block).splitlines()
+
+
+def frames(report: list[str], place: str) -> list[str]:
+    """The lines of the stack that follow a place, which are indented."""
+    at = next(number for number, line in enumerate(report) if line.startswith(place))
+    found = []
+    for line in report[at + 1:]:
+        if not line.startswith("  "):
+            break
+        found.append(line.strip())
+    return found
+
+
+def no_stacks() -> None:
+    """With a depth of 0 only the call sites are told."""
+    report = double_free(0)
+    for place in PLACES:
+        assert not frames(report, place), report
+
+
+def stacks() -> None:
+    """Each stack begins with its place, and leads from the driver's load there."""
+    report = double_free(16)
+    for place in PLACES:
+        site = next(line for line in report if line.startswith(place))
+        found = frames(report, place)
+        assert found and site[len(place):].startswith(found[0]), f"{site}: {found}"
+        assert len(found) <= 16, found
+        assert any(frame.startswith("do_one_initcall+") for frame in found), f"{site}: {found}"
+
+
+def shallow_stacks() -> None:
+    """No more frames are kept than asked for."""
+    report = double_free(2)
+    for place in PLACES:
+        assert len(frames(report, place)) == 2, report
+
+
+if __name__ == "__main__":
+    run_cases([("no stacks by default", no_stacks),
+               ("stacks from the place to the module's load", stacks),
+               ("no deeper than asked for", shallow_stacks)], [DEMO])
