@@ -19,7 +19,7 @@ added to the kernel's command line; without any, these are run:
 
   -k KERNEL   see vmtest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
-  -t SECONDS  time limit for each phase (default 600)
+  -t SECONDS  time limit for each phase (default 1500)
   -T TEST     run only this test, such as test-api.sh; may be repeated
   -h          this text
 
@@ -101,7 +101,8 @@ top=${here%/*}
 build=$top/build
 log=$build/log
 kernel=6.1
-vm_options=()
+# Twice what a busy machine of two CPUs needs; a later -t takes precedence
+vm_options=(-t 1500)
 tests=()
 while getopts ':k:m:t:T:h' opt; do
 	case $opt in
