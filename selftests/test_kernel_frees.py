@@ -258,6 +258,8 @@ def gone_before_rcu() -> None:
     """
     with policy("left_behind", "reclaim"):
         insmod(MODULE)
+        # From before: what is under way then comes back under the next one's name
+        judge = Judge(MODULE)
         do_free("kfree_rcu", "live")
         do_free("netdev_rcu", "live")
         do_free("kfree_rcu", "quarantined")
@@ -267,7 +269,6 @@ def gone_before_rcu() -> None:
     assert (block.left, block.reclaimed) == (0, 0), f"{block}"
     # A splat of a second free would be in the log when the next module's is back.
     with loaded(MODULE):
-        judge = Judge(MODULE)
         do_free("kfree_rcu", "live")
         judge.expect_own()
 
