@@ -510,7 +510,6 @@ void mown_observe_free(unsigned long addr, unsigned long site)
 		mown_record_send_home(mine);
 	if (twice) {
 		event.violation = MOWN_DOUBLE_FREE;
-		event.elsewhere = true;
 		event.action = MOWN_ONE_FREE;
 		mown_count(owner, MOWN_DOUBLE_FREES);
 		mown_report(&event);

@@ -497,8 +497,6 @@ struct mown_sites {
 
 int mown_sites_collect(struct mown_owner *owner, bool live,
 		       struct mown_sites *sites);
-struct mown_site *mown_sites_find(const struct mown_sites *sites,
-				  unsigned long ip);
 void mown_sites_sort_by_bytes(struct mown_sites *sites);
 void mown_sites_free(struct mown_sites *sites);
 
@@ -584,7 +582,6 @@ struct mown_place {
  * @family: its family
  * @released: it was released before
  * @rcu: it waits for a grace period
- * @elsewhere: the call was not mown's own but seen by the net
  * @alloc: of the object
  * @freed: the first time; not dated if not, or not known
  * @now: of the call that is wrong
@@ -601,7 +598,6 @@ struct mown_event {
 	u8 family;
 	bool released;
 	bool rcu;
-	bool elsewhere;
 	struct mown_place alloc;
 	struct mown_place freed;
 	struct mown_place now;

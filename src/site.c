@@ -25,15 +25,6 @@ static unsigned int mown_sites_index(const struct mown_sites *sites,
 	return low;
 }
 
-struct mown_site *mown_sites_find(const struct mown_sites *sites,
-				  unsigned long ip)
-{
-	unsigned int at = mown_sites_index(sites, ip);
-
-	return at < sites->nr && sites->site[at].ip == ip ? &sites->site[at] :
-							    NULL;
-}
-
 static int mown_sites_grow(struct mown_sites *sites)
 {
 	unsigned int room = sites->room ? sites->room * 2 : 32;
