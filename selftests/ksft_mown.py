@@ -7,6 +7,7 @@ A test file is small: its cases are functions, and it ends with
         run_cases(CASES, modules=("mown_test_x",))
 """
 import contextlib
+import ctypes
 import os
 import re
 import subprocess
@@ -24,6 +25,8 @@ HERE = Path(__file__).resolve().parent
 MODULES = HERE / "test_modules"
 
 KSFT_PASS, KSFT_FAIL, KSFT_SKIP = 0, 1, 4
+
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 # ---- KTAP ----
@@ -362,6 +365,38 @@ def wait_for(cond: Callable[[], object], seconds: float, what: str) -> None:
     while not cond():
         assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
         time.sleep(0.01)
+
+
+# ---- Memory ----
+
+MCL_CURRENT, MCL_FUTURE = 1, 2
+
+
+def memory() -> dict[str, int]:
+    """/proc/meminfo in bytes."""
+    lines = (line.split() for line in read_file("/proc/meminfo").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+
+
+@contextlib.contextmanager
+def little_memory(left: int) -> Iterator[None]:
+    """About LEFT bytes are free for a while: the rest is reserved as huge pages.
+
+    What runs here stays in memory: to read it again while there is none takes long.
+    """
+    path = "/proc/sys/vm/nr_hugepages"
+    free = memory()["MemFree"]
+    if not os.path.exists(path):
+        raise Skip("no huge pages to take the memory with")
+    if free > 2 << 30:
+        raise Skip("it would take too long to use up the memory of this machine")
+    LIBC.mlockall(MCL_CURRENT | MCL_FUTURE)
+    write_file(path, str((free - left) // memory()["Hugepagesize"]))
+    try:
+        yield
+    finally:
+        write_file(path, "0")
+        LIBC.munlockall()
 
 
 # ---- The kernel's log ----

@@ -187,7 +187,7 @@ def idle_is_free() -> None:
         assert not hooked() and not probed(), f"hooks {hooked()}, probes {probed()}"
         with loaded(MODULE):
             assert hooked() == WATCHED and probed(), f"hooks {hooked()}, probes {probed()}"
-        assert not hooked() and not probed(), f"hooks {hooked()}, probes {probed()}"
+        wait_for(lambda: not hooked() and not probed(), 10, "the net to go")
 
 
 def orphan_keeps_net() -> None:

@@ -8,8 +8,8 @@ cases where one was not, or where a true record looked wrong.
 import subprocess
 from typing import Callable
 
-from ksft_mown import (Skip, exits, insmod, load_mown, loaded, module_loaded, read_file, rmmod,
-                       run_cases, stats, violations, wait_for, write_file)
+from ksft_mown import (Skip, exits, insmod, little_memory, load_mown, loaded, module_loaded,
+                       read_file, rmmod, run_cases, stats, violations, wait_for, write_file)
 
 WORLD = "mown_plain_world"
 TRUST = "mown_test_trust"
@@ -82,7 +82,7 @@ def string_with_nul() -> None:
 
 def untracked_resized() -> None:
     """Resizing an object without a record does not use up its right to be freed."""
-    with loaded(WORLD), loaded(TRUST, what="resize"):
+    with loaded(WORLD), little_memory(64 << 20), loaded(TRUST, what="resize"):
         counts = stats(TRUST)
         if not counts["untracked"] or parameter(TRUST, "done") != "Y":
             raise Skip("every object had a record, or the last one moved")

@@ -183,7 +183,9 @@ boot()
 	make_initrd "$work/initrd.img" "${@:3}"
 	case $accel in
 	kvm) accel="kvm -cpu host" ;;
-	tcg) accel="tcg,thread=multi -cpu max" ;;
+	tcg) accel="tcg,thread=multi -cpu max"
+		# On a busy host an emulated CPU may stand still for some time
+		cmdline="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 $cmdline" ;;
 	esac
 	# Files, not pipes: a slow reader of ours must not hold up the guest
 	rm -f "$work"/{out,err,status}

@@ -420,10 +420,10 @@ void mown_settle(struct mown_owner *owner)
 		async_synchronize_full();
 	rcu_barrier();
 	mown_owner_stop(owner);
+	/* Waits for a grace period, as mown_owner_stop() wants. */
 	mown_rcu_flush();
-	mown_quarantine_trim(owner, 0);
 	/* What a dying owner releases does not wait: the ring has served. */
-	synchronize_rcu();
+	mown_quarantine_trim(owner, 0);
 	mown_quarantine_free(&owner->quarantine);
 	mown_report_flush();
 
@@ -453,7 +453,7 @@ void mown_settle(struct mown_owner *owner)
 	mutex_unlock(&mown_owners_lock);
 }
 
-/* No module can come or go any more. The net is off after this. */
+/* No module can come or go any more. No owner is left after this. */
 void mown_exits_exit(void)
 {
 	struct mown_exit *exit, *next;
@@ -461,7 +461,6 @@ void mown_exits_exit(void)
 	mutex_lock(&mown_owners_lock);
 	list_for_each_entry_safe(exit, next, &mown_exits, list)
 		mown_exit_drop(exit);
-	mown_net_update();
 	mutex_unlock(&mown_owners_lock);
 	irq_work_sync(&mown_exits_last_work);
 	cancel_work_sync(&mown_exits_sweep_work);

@@ -19,9 +19,12 @@ static int __init mown_init(void)
 	ret = mown_record_init();
 	if (ret)
 		return ret;
-	ret = mown_report_init();
+	ret = mown_owner_init();
 	if (ret)
 		goto exit_records;
+	ret = mown_report_init();
+	if (ret)
+		goto exit_owners;
 	ret = mown_sysfs_init();
 	if (ret)
 		goto exit_reports;
@@ -36,6 +39,8 @@ exit_faces:
 	mown_sysfs_exit();
 exit_reports:
 	mown_report_exit();
+exit_owners:
+	mown_owner_exit();
 exit_records:
 	mown_record_exit();
 	return ret;
@@ -54,6 +59,7 @@ static void __exit mown_exit(void)
 	mown_rcu_flush();
 	mown_exits_exit();
 	mown_net_exit();
+	mown_owner_exit();
 	mown_heap_exit();
 	mown_report_exit();
 	mown_record_exit();

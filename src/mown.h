@@ -71,6 +71,7 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
+#include <linux/workqueue.h>
 
 #define MOWN_VERSION "0.1"
 
@@ -391,6 +392,7 @@ enum mown_count {
  *	   replaced under mown_owners_lock
  * @quarantine: of what it released
  * @exit: its account, when it has gone
+ * @removed: frees it when it is out of the list and RCU has been waited for
  * @sysfs: the handle of sysfs.c
  * @debugfs: the handle of debugfs.c
  * @trees: its records, a tree a stripe
@@ -414,6 +416,7 @@ struct mown_owner {
 	struct mown_names __rcu *names;
 	struct mown_quarantine quarantine;
 	struct mown_exit *exit;
+	struct rcu_work removed;
 	void *sysfs;
 	void *debugfs;
 	struct mown_tree trees[MOWN_STRIPES];
@@ -430,6 +433,10 @@ extern struct list_head mown_owners;
 extern const char * const mown_count_names[MOWN_NR_COUNTS];
 extern const char * const mown_count_help[MOWN_NR_COUNTS];
 
+extern struct workqueue_struct *mown_wq;
+
+int mown_owner_init(void);
+void mown_owner_exit(void);
 struct mown_owner *mown_owner_new(struct module *mod);
 void mown_owner_publish(struct mown_owner *owner);
 void mown_owner_remove(struct mown_owner *owner);

@@ -14,10 +14,18 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/tracepoint.h>
+#include <linux/workqueue.h>
 #include <trace/events/kmem.h>
 
 #include "compat.h"
 #include "mown.h"
+
+/*
+ * How long the net outlives the last owner. To switch ftrace off takes until
+ * every task has been off its CPU, which whoever unloads a module need not
+ * wait for; and who loads it again at once finds the net as it was.
+ */
+#define MOWN_NET_LINGER_MS 1000
 
 /* All under mown_owners_lock. */
 static bool mown_net_on;
@@ -262,15 +270,27 @@ bool mown_net_spread(void)
 }
 
 /* When the last owner has gone nothing is left in anybody's way. */
+static void mown_net_off(struct work_struct *work)
+{
+	mutex_lock(&mown_owners_lock);
+	if (mown_net_on && list_empty(&mown_owners)) {
+		mown_net_whole = false;
+		mown_watches_unregister();
+		mown_probes_unregister();
+		mown_net_on = false;
+	}
+	mutex_unlock(&mown_owners_lock);
+}
+
+static DECLARE_DELAYED_WORK(mown_net_off_work, mown_net_off);
+
+/* An owner has gone: if it was the last, the net goes some time later. */
 void mown_net_update(void)
 {
 	lockdep_assert_held(&mown_owners_lock);
-	if (!mown_net_on || !list_empty(&mown_owners))
-		return;
-	mown_net_whole = false;
-	mown_watches_unregister();
-	mown_probes_unregister();
-	mown_net_on = false;
+	if (mown_net_on && list_empty(&mown_owners))
+		mod_delayed_work(system_wq, &mown_net_off_work,
+				 msecs_to_jiffies(MOWN_NET_LINGER_MS));
 }
 
 void mown_net_show(struct seq_file *m)
@@ -291,7 +311,10 @@ void mown_net_init(void)
 	for_each_kernel_tracepoint(mown_find_tracepoint, NULL);
 }
 
+/* With no owner any more. */
 void mown_net_exit(void)
 {
+	cancel_delayed_work_sync(&mown_net_off_work);
+	mown_net_off(NULL);
 	mown_watches_exit();
 }

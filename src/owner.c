@@ -20,6 +20,9 @@ LIST_HEAD(mown_owners);
 /* By module; written under mown_owners_lock, read under any stripe's lock. */
 static DEFINE_HASHTABLE(mown_owner_hash, 6);
 
+/* What waits for a grace period to be freed, and sleeps then. */
+struct workqueue_struct *mown_wq;
+
 /* Objects of modules for which no owner could be made. */
 atomic_long_t mown_untracked_ownerless;
 
@@ -94,19 +97,28 @@ void mown_owner_forget_module(struct mown_owner *owner)
 	hash_del_rcu(&owner->hash);
 }
 
+/* Nobody stands on the owner any more, but for events that wait. */
+static void mown_owner_removed(struct work_struct *work)
+{
+	struct mown_owner *owner = container_of(to_rcu_work(work),
+						struct mown_owner, removed);
+
+	mown_report_flush();
+	mown_owner_put(owner);
+}
+
 /* Out of the list; the list's reference goes when nobody can stand on it. */
 void mown_owner_remove(struct mown_owner *owner)
 {
 	lockdep_assert_held(&mown_owners_lock);
 	list_del_rcu(&owner->list);
-	synchronize_rcu();
-	mown_report_flush();
-	mown_owner_put(owner);
+	INIT_RCU_WORK(&owner->removed, mown_owner_removed);
+	queue_rcu_work(mown_wq, &owner->removed);
 }
 
 /*
- * From the return of this on nothing new is recorded for the owner, and what
- * it releases does not wait any more.
+ * From the return of this on nothing new is recorded for the owner, and a
+ * grace period later nothing that it releases waits any more.
  */
 void mown_owner_stop(struct mown_owner *owner)
 {
@@ -118,7 +130,6 @@ void mown_owner_stop(struct mown_owner *owner)
 		raw_spin_lock_irqsave(&mown_stripes[i].lock, flags);
 		raw_spin_unlock_irqrestore(&mown_stripes[i].lock, flags);
 	}
-	synchronize_rcu();
 }
 
 /*
@@ -285,4 +296,18 @@ unsigned int mown_owner_copy(struct mown_owner *owner,
 		}
 	}
 	return nr;
+}
+
+int mown_owner_init(void)
+{
+	mown_wq = alloc_workqueue("mown", 0, 0);
+	return mown_wq ? 0 : -ENOMEM;
+}
+
+/* With no owner any more. */
+void mown_owner_exit(void)
+{
+	/* What waits for its grace period is in the queue after this. */
+	rcu_barrier();
+	destroy_workqueue(mown_wq);
 }

@@ -19,10 +19,12 @@ struct mown_name {
 
 /**
  * struct mown_names - the names of some addresses
+ * @replaced: frees it when RCU has been waited for
  * @nr: how many
  * @name: by address
  */
 struct mown_names {
+	struct rcu_work replaced;
 	unsigned int nr;
 	struct mown_name name[];
 };
@@ -109,6 +111,12 @@ void mown_names_free(struct mown_names *names)
 	kvfree(names);
 }
 
+static void mown_names_replaced(struct work_struct *work)
+{
+	mown_names_free(container_of(to_rcu_work(work), struct mown_names,
+				     replaced));
+}
+
 /* @names, if not NULL, takes the place of what the owner has. */
 void mown_names_replace(struct mown_owner *owner, struct mown_names *names)
 {
@@ -118,8 +126,10 @@ void mown_names_replace(struct mown_owner *owner, struct mown_names *names)
 	names = rcu_replace_pointer(owner->names, names,
 				    lockdep_is_held(&mown_owners_lock));
 	mutex_unlock(&mown_owners_lock);
-	synchronize_rcu();
-	mown_names_free(names);
+	if (!names)
+		return;
+	INIT_RCU_WORK(&names->replaced, mown_names_replaced);
+	queue_rcu_work(mown_wq, &names->replaced);
 }
 
 /* The module is live, its init text is about to go. */

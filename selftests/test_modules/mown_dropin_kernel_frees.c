@@ -387,7 +387,7 @@ static void churn(void)
 static int reuse(bool tracked, bool rcu)
 {
 	struct object *object = kmalloc(sizeof(*object), GFP_KERNEL);
-	int i, n, tries = rcu ? 300 : 1, spoilt = 0;
+	int i, n, tries = rcu ? 160 : 1, spoilt = 0;
 	bool back = false;
 
 	if (!object)
