@@ -19,7 +19,8 @@ from typing import Callable, Iterable, Iterator, NamedTuple, NoReturn, Optional,
 
 SYSFS = "/sys/kernel/mown"
 DEBUGFS = "/sys/kernel/debug/mown"
-POLICIES = ("double_free", "interior_free", "unknown_free", "left_behind")
+POLICIES = ("double_free", "interior_free", "unknown_free", "foreign_free", "use_after_free",
+            "limit", "left_behind")
 
 HERE = Path(__file__).resolve().parent
 MODULES = HERE / "test_modules"
@@ -302,7 +303,8 @@ class ExitBlock(NamedTuple):
 EXIT_RE = re.compile(
     r"(?P<name>\S+): allocated (?P<allocated>\d+), freed (?P<freed>\d+), "
     r"released elsewhere (?P<elsewhere>\d+), left behind (?P<left>\d+) \((?P<bytes>\d+) bytes\), "
-    r"reclaimed (?P<reclaimed>\d+)(?:, freed late (?P<late>\d+))?(?:, stale \d+)?")
+    r"reclaimed (?P<reclaimed>\d+)(?:, freed late (?P<late>\d+))?(?:, stale \d+)?"
+    r"(?:, transferred in \d+)?(?:, transferred out \d+)?(?:, disowned \d+)?")
 
 
 def exits(name: Optional[str] = None) -> list[ExitBlock]:

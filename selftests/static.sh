@@ -49,13 +49,17 @@ spdx()
 	done
 }
 
-# What checkpatch is told not to say stands, with the reasons, in .checkpatch.conf
+# What checkpatch is told not to say stands, with the reasons, in .checkpatch.conf;
+# but trace events have a layout of their own throughout the kernel, which breaks
+# two of its rules in that directory only.
 run_checkpatch()
 {
 	tracked '*.c' '*.h' Kconfig '*Makefile' |
 		xargs perl "$source/scripts/checkpatch.pl" --no-tree --strict \
 			--show-types --terse --no-summary -f |
-		grep -v '^total: 0 errors, 0 warnings, 0 checks'
+		grep -v -e '^total: 0 errors, 0 warnings, 0 checks' \
+			-e '^include/trace/events/.*:PARENTHESIS_ALIGNMENT:' \
+			-e '^include/trace/events/.*:OPEN_ENDED_LINE:'
 	return 0
 }
 

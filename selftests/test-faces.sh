@@ -11,6 +11,8 @@ MODULE=mown_dropin_leak
 COUNTERS="allocated freed live live_bytes released_elsewhere stale untracked
 untracked_freed unknown_frees unknown_passed double_frees interior_frees
 foreign_frees quarantined quarantined_bytes"
+COUNTERS+=" use_after_frees failed limited transferred_in transferred_out disowned"
+KNOBS="stack_depth quarantine_bytes limit_bytes fail_nth"
 LIVE_HEADER="mown live 1: module address size family age_ms pid cpu site"
 SITES_HEADER="mown sites 1: count bytes family site"
 
@@ -55,10 +57,11 @@ test_files()
 	insert_mown || fail "mown cannot be loaded"
 
 	equal "$(cd "$SYSFS" && echo *)" \
-		"modules policy quarantine_bytes stack_depth version" "$SYSFS"
+		"clear fail_nth history modules policy quarantine_bytes stack_depth version" "$SYSFS"
 	equal "$(cd "$DEBUGFS" && echo *)" "exits live stats violations" "$DEBUGFS"
 	modes 444 "$SYSFS/version"
-	modes 644 "$SYSFS/stack_depth" "$SYSFS/quarantine_bytes" "$SYSFS"/policy/*
+	modes 644 "$SYSFS"/{stack_depth,quarantine_bytes,history,fail_nth} "$SYSFS"/policy/*
+	modes 200 "$SYSFS/clear"
 	modes 400 "$DEBUGFS"/*
 	equal "$(<"$SYSFS/version")" "$(modinfo -F version "$(mown_ko)")" "version"
 }
@@ -100,16 +103,23 @@ test_owner_files()
 	hold 1 1 1 1
 	equal "$(ls "$SYSFS/modules")" "$MODULE" "owners"
 	equal "$(ls "$SYSFS/modules/$MODULE")" \
-		"$(tr ' ' '\n' <<<"$COUNTERS" | sort)" "its counters"
-	modes 400 "$SYSFS/modules/$MODULE"/*
+		"$(tr ' ' '\n' <<<"$COUNTERS $KNOBS checkpoint policy" | sort)" "its files"
+	for file in $COUNTERS; do
+		modes 400 "$SYSFS/modules/$MODULE/$file"
+	done
+	for file in $KNOBS policy/double_free; do
+		modes 644 "$SYSFS/modules/$MODULE/$file"
+	done
+	modes 200 "$SYSFS/modules/$MODULE/checkpoint"
 	for file in $COUNTERS; do
 		[[ $(<"$SYSFS/modules/$MODULE/$file") =~ ^[0-9]+$ ]] ||
 			fail "$file is not a number"
 	done
-	equal "$(cd "$DEBUGFS/$MODULE" && echo *)" "live sites stats" "its files"
+	equal "$(cd "$DEBUGFS/$MODULE" && echo *)" "live since sites stats" "its files"
 	modes 400 "$DEBUGFS/$MODULE"/*
 	header "$DEBUGFS/$MODULE/live" "$LIVE_HEADER"
 	header "$DEBUGFS/$MODULE/sites" "$SITES_HEADER"
+	header "$DEBUGFS/$MODULE/since" "mown since 1: count bytes family site"
 	header "$DEBUGFS/$MODULE/stats" "mown stats 1"
 	unload "$MODULE"
 	[ ! -e "$SYSFS/modules/$MODULE" ] || fail "its sysfs directory is still there"

@@ -11,6 +11,9 @@ declare -A WORDS=(
 	[double_free]="auto warn panic"
 	[interior_free]="auto warn panic"
 	[unknown_free]="auto warn panic pass"
+	[foreign_free]="auto warn panic pass"
+	[use_after_free]="auto warn panic pass"
+	[limit]="auto warn panic pass"
 	[left_behind]="auto report reclaim panic"
 )
 
@@ -38,7 +41,8 @@ test_default()
 	unload_mown
 	insert_mown || fail "mown cannot be loaded"
 	equal "$(cd "$SYSFS/policy" && echo *)" \
-		"double_free interior_free left_behind unknown_free" "the files"
+		"double_free foreign_free interior_free left_behind limit unknown_free use_after_free" \
+		"the files"
 	for v in $VIOLATIONS; do
 		shows "$v" auto
 	done

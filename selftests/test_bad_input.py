@@ -187,10 +187,12 @@ def no_capability() -> None:
 def read_only_files() -> None:
     """Even root cannot write where there is nothing to be written."""
     with holder(0):
-        counters = os.listdir(f"{SYSFS}/modules/mown_dropin_leak")
+        counters = list(stats("mown_dropin_leak"))
         assert counters
         for path in [f"{SYSFS}/version"] + [f"{SYSFS}/modules/mown_dropin_leak/{name}"
                                             for name in counters]:
+            if os.path.basename(path) == "blind":
+                continue        # stats alone has it
             got = errno_of_open_or_write(path, b"0")
             assert got == errno.EACCES, f"{path}: {name_of(got)}"
         for path in (f"{DEBUGFS}/live", f"{DEBUGFS}/exits", f"{DEBUGFS}/violations",

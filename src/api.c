@@ -22,11 +22,12 @@
  * @mod: the module that allocates, THIS_MODULE
  * @way: by which way in
  *
- * Never makes an allocation fail that succeeded: without memory for a record
- * the object goes untracked, and is counted as that.
+ * Without memory for a record the object goes untracked, and is counted as that.
+ * Where limit_bytes or fail_nth of the module asks for it, the allocation fails:
+ * @ptr is given back to the kernel.
  *
  * Context: Any in which memory may be allocated with @gfp.
- * Return: @ptr.
+ * Return: @ptr, or NULL if the allocation fails after all.
  */
 void *__mown_track(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 		   enum mown_way way)
@@ -49,7 +50,7 @@ EXPORT_SYMBOL_GPL(__mown_track);
  * into the middle: what is then known is what the object takes in memory.
  *
  * Context: Any in which memory may be allocated with @gfp.
- * Return: @str.
+ * Return: @str, or NULL as for __mown_track().
  */
 char *__mown_track_string(char *str, gfp_t gfp, struct module *mod,
 			  enum mown_way way)
@@ -198,7 +199,8 @@ static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 	if (!new)
 		return NULL;
 	memcpy(new, ptr, old);
-	mown_track(new, size, gfp, MOWN_KMALLOC, caller);
+	if (!mown_track(new, size, gfp, MOWN_KMALLOC, caller))
+		return NULL;
 	if (mown_release(ptr, caller, false))
 		kfree(ptr);
 	return new;
@@ -245,7 +247,9 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		return mown_move(ptr, size, ksize(ptr), gfp, &caller);
 	ret = krealloc(ptr, size, gfp);
 	if (ret && ret != ptr) {
-		mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
+		/* The old memory is gone: too late for a knob to say no. */
+		mown_track(ret, size, gfp | __GFP_NOFAIL, MOWN_KMALLOC,
+			   &caller);
 		if (verdict == MOWN_NOT_OURS)
 			mown_moved(mod);
 	} else if (ret) {
@@ -254,3 +258,45 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 	return ret;
 }
 EXPORT_SYMBOL_GPL(__mown_krealloc);
+
+/**
+ * __mown_transfer - make an object over to another module
+ * @ptr: its start
+ * @to: the module, which must have been built against mown
+ * @mod: the module that calls, THIS_MODULE
+ * @way: by which way in
+ *
+ * From here on @to is to free the object, and its account has it. Any module may
+ * make over what it may free; the object keeps its place of allocation.
+ *
+ * Context: Any in which kfree() may be called. @to must not go meanwhile.
+ * Return: 0; -ENODEV if @to is no module under mown, -ENOENT if @ptr is no live
+ *	   recorded object that may be freed. Nothing has changed then.
+ */
+int __mown_transfer(const void *ptr, struct module *to, struct module *mod,
+		    enum mown_way way)
+{
+	const struct mown_caller caller = { mod, way, _RET_IP_ };
+
+	return mown_move_owner(ptr, to, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_transfer);
+
+/**
+ * __mown_disown - give an object to the kernel for good
+ * @ptr: its start
+ * @mod: the module that calls, THIS_MODULE
+ * @way: by which way in
+ *
+ * For memory that something outside of any module frees: mown forgets it.
+ *
+ * Context: Any in which kfree() may be called.
+ * Return: 0; -ENOENT if @ptr is no live recorded object that may be freed.
+ */
+int __mown_disown(const void *ptr, struct module *mod, enum mown_way way)
+{
+	const struct mown_caller caller = { mod, way, _RET_IP_ };
+
+	return mown_give_up(ptr, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_disown);

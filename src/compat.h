@@ -9,6 +9,7 @@
 #include <linux/ftrace.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
+#include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
 #include <linux/version.h>
@@ -78,6 +79,46 @@ mown_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp, bool alloc)
 	return stack_depot_save_flags(entries, nr, gfp,
 			alloc ? STACK_DEPOT_FLAG_CAN_ALLOC : 0);
 #endif
+}
+
+typedef unsigned long mown_shrink_func(struct shrinker *shrinker,
+				       struct shrink_control *sc);
+
+/* 6.7 took the allocation of shrinkers upon itself. */
+static inline void mown_shrinker_free(struct shrinker *shrinker)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+#else
+	shrinker_free(shrinker);
+#endif
+}
+
+static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
+						 mown_shrink_func *scan)
+{
+	struct shrinker *shrinker;
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+#else
+	shrinker = shrinker_alloc(0, "mown");
+#endif
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker->seeks = DEFAULT_SEEKS;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	if (register_shrinker(shrinker, "mown")) {
+		kfree(shrinker);
+		return NULL;
+	}
+#else
+	shrinker_register(shrinker);
+#endif
+	return shrinker;
 }
 
 /*

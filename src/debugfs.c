@@ -3,7 +3,7 @@
  * /sys/kernel/debug/mown: what is allocated, what went wrong, what was left
  *
  *	live violations exits stats
- *	NAME/{live,sites,stats}
+ *	NAME/{live,sites,since,stats}
  *
  * All of mode 0400 and read-only: under lockdown nothing else can be read.
  * Documentation/ABI/testing/debugfs-mown describes them.
@@ -174,7 +174,8 @@ static const struct file_operations mown_live_fops = {
 
 /* ---- the rest: shown at once ---- */
 
-static int mown_sites_show(struct seq_file *m, void *v)
+static int mown_sites_print(struct seq_file *m, enum mown_sites_of what,
+			    const char *header)
 {
 	struct mown_owner *owner = m->private;
 	struct mown_sites sites = {};
@@ -182,10 +183,10 @@ static int mown_sites_show(struct seq_file *m, void *v)
 	unsigned int i;
 	int ret;
 
-	ret = mown_sites_collect(owner, true, &sites);
+	ret = mown_sites_collect(owner, what, &sites);
 	if (!ret) {
 		mown_sites_sort_by_bytes(&sites);
-		seq_puts(m, "mown sites 1: count bytes family site\n");
+		seq_printf(m, "%s: count bytes family site\n", header);
 	}
 	for (i = 0; !ret && i < sites.nr; i++) {
 		const struct mown_site *site = &sites.site[i];
@@ -197,7 +198,18 @@ static int mown_sites_show(struct seq_file *m, void *v)
 	mown_sites_free(&sites);
 	return ret;
 }
+
+static int mown_sites_show(struct seq_file *m, void *v)
+{
+	return mown_sites_print(m, MOWN_SITES_LIVE, "mown sites 1");
+}
 DEFINE_SHOW_ATTRIBUTE(mown_sites);
+
+static int mown_since_show(struct seq_file *m, void *v)
+{
+	return mown_sites_print(m, MOWN_SITES_SINCE, "mown since 1");
+}
+DEFINE_SHOW_ATTRIBUTE(mown_since);
 
 static int mown_owner_stats_show(struct seq_file *m, void *v)
 {
@@ -269,6 +281,7 @@ void mown_debugfs_add(struct mown_owner *owner)
 
 	debugfs_create_file("live", 0400, dir, owner, &mown_live_fops);
 	debugfs_create_file("sites", 0400, dir, owner, &mown_sites_fops);
+	debugfs_create_file("since", 0400, dir, owner, &mown_since_fops);
 	debugfs_create_file("stats", 0400, dir, owner, &mown_owner_stats_fops);
 	owner->debugfs = dir;
 }

@@ -17,8 +17,6 @@
 
 #include "mown.h"
 
-/* How many accounts are kept; with the oldest its orphans are forgotten. */
-#define MOWN_EXITS_MAX 64
 /* How many sites the log names of one exit. */
 #define MOWN_EXIT_LOG_SITES 8
 
@@ -50,6 +48,9 @@ struct mown_exit_site {
  * @left: objects left behind, less those freed late
  * @left_bytes: of them
  * @late: orphans freed since
+ * @moved_in: made over to it by others
+ * @moved_out: made over by it to others
+ * @disowned: given to the kernel
  * @nr: how many sites there are
  * @site: by address; the last is for what has no place of its own
  *
@@ -66,6 +67,9 @@ struct mown_exit {
 	unsigned long elsewhere;
 	unsigned long stale;
 	unsigned long reclaimed;
+	unsigned long moved_in;
+	unsigned long moved_out;
+	unsigned long disowned;
 	atomic_long_t left;
 	atomic_long_t left_bytes;
 	atomic_long_t late;
@@ -151,7 +155,7 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	unsigned int i;
 
 	/* Short of memory the account names fewer sites, or none. */
-	if (mown_sites_collect(owner, true, &sites))
+	if (mown_sites_collect(owner, MOWN_SITES_LIVE, &sites))
 		pr_warn("%s: no memory to name every site\n", owner->name);
 	exit = kvzalloc(struct_size(exit, site, sites.nr + 1), GFP_KERNEL);
 	if (exit) {
@@ -170,9 +174,9 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	return exit;
 }
 
-static bool mown_reclaims(const struct mown_owner *owner, bool dropin)
+static bool mown_reclaims(struct mown_owner *owner, bool dropin)
 {
-	enum mown_word word = mown_policy(MOWN_LEFT_BEHIND);
+	enum mown_word word = mown_policy(owner, MOWN_LEFT_BEHIND);
 
 	if (owner->blind)
 		return false;
@@ -294,6 +298,12 @@ static void mown_exit_show(struct seq_file *m, struct mown_exit *exit)
 		seq_printf(m, ", freed late %ld", late);
 	if (exit->stale)
 		seq_printf(m, ", stale %lu", exit->stale);
+	if (exit->moved_in)
+		seq_printf(m, ", transferred in %lu", exit->moved_in);
+	if (exit->moved_out)
+		seq_printf(m, ", transferred out %lu", exit->moved_out);
+	if (exit->disowned)
+		seq_printf(m, ", disowned %lu", exit->disowned);
 	seq_putc(m, '\n');
 	mown_exit_show_sites(m, exit, UINT_MAX);
 }
@@ -313,7 +323,7 @@ int mown_exits_show(struct seq_file *m)
 	return 0;
 }
 
-static void mown_exit_tell(struct mown_exit *exit)
+static void mown_exit_tell(struct mown_owner *owner, struct mown_exit *exit)
 {
 	long left = atomic_long_read(&exit->left);
 
@@ -323,7 +333,7 @@ static void mown_exit_tell(struct mown_exit *exit)
 		exit->name, left, atomic_long_read(&exit->left_bytes),
 		exit->reclaimed);
 	mown_exit_show_sites(NULL, exit, MOWN_EXIT_LOG_SITES);
-	if (mown_policy(MOWN_LEFT_BEHIND) == MOWN_PANIC)
+	if (mown_policy(owner, MOWN_LEFT_BEHIND) == MOWN_PANIC)
 		panic("mown: %s left %ld objects behind", exit->name, left);
 }
 
@@ -372,6 +382,23 @@ static void mown_exit_drop(struct mown_exit *exit)
 	kvfree(exit);
 }
 
+/* Keep the last @max accounts; with the others their orphans are forgotten. */
+static void mown_exits_drop(unsigned int max)
+{
+	lockdep_assert_held(&mown_owners_lock);
+	while (mown_exits_nr > max)
+		mown_exit_drop(list_first_entry(&mown_exits, struct mown_exit,
+						list));
+}
+
+void mown_exits_trim(unsigned int max)
+{
+	mutex_lock(&mown_owners_lock);
+	mown_exits_drop(max);
+	mown_net_update();
+	mutex_unlock(&mown_owners_lock);
+}
+
 /* Let the owners go that have no orphans any more. */
 void mown_exits_sweep(void)
 {
@@ -400,7 +427,7 @@ static bool mown_must_wait(struct mown_owner *owner)
 	mown_owner_sum(owner, &sums);
 	if (!sums.value[MOWN_LIVE_OBJECTS])
 		return false;
-	return mown_policy(MOWN_LEFT_BEHIND) == MOWN_PANIC ||
+	return mown_policy(owner, MOWN_LEFT_BEHIND) == MOWN_PANIC ||
 	       mown_reclaims(owner, !READ_ONCE(owner->promised));
 }
 
@@ -427,6 +454,7 @@ void mown_settle(struct mown_owner *owner)
 	mown_quarantine_free(&owner->quarantine);
 	mown_report_flush();
 
+	mown_names_intern_elsewhere(owner);
 	exit = mown_exit_new(owner);
 	mutex_lock(&mown_owners_lock);
 	mown_owner_forget_module(owner);
@@ -444,11 +472,13 @@ void mown_settle(struct mown_owner *owner)
 	exit->freed = sums.value[MOWN_FREED];
 	exit->elsewhere = sums.value[MOWN_RELEASED_ELSEWHERE];
 	exit->stale = sums.value[MOWN_STALE];
-	mown_exit_tell(exit);
+	exit->moved_in = sums.value[MOWN_TRANSFERRED_IN];
+	exit->moved_out = sums.value[MOWN_TRANSFERRED_OUT];
+	exit->disowned = sums.value[MOWN_DISOWNED];
+	mown_exit_tell(owner, exit);
 	list_add_tail(&exit->list, &mown_exits);
-	if (++mown_exits_nr > MOWN_EXITS_MAX)
-		mown_exit_drop(list_first_entry(&mown_exits, struct mown_exit,
-						list));
+	mown_exits_nr++;
+	mown_exits_drop(READ_ONCE(mown_history_max));
 	mown_exits_sweep();
 	mutex_unlock(&mown_owners_lock);
 }
@@ -456,12 +486,7 @@ void mown_settle(struct mown_owner *owner)
 /* No module can come or go any more. No owner is left after this. */
 void mown_exits_exit(void)
 {
-	struct mown_exit *exit, *next;
-
-	mutex_lock(&mown_owners_lock);
-	list_for_each_entry_safe(exit, next, &mown_exits, list)
-		mown_exit_drop(exit);
-	mutex_unlock(&mown_owners_lock);
+	mown_exits_trim(0);
 	irq_work_sync(&mown_exits_last_work);
 	cancel_work_sync(&mown_exits_sweep_work);
 }

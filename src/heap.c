@@ -14,6 +14,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <trace/events/mown.h>
 
 #include "mown.h"
 
@@ -100,6 +101,14 @@ struct mown_record *mown_find(unsigned int index, unsigned long addr,
 	return NULL;
 }
 
+/* Is a free of the owner's objects by another module a violation? */
+static bool mown_refuses_foreign(struct mown_owner *owner)
+{
+	enum mown_word word = mown_policy(owner, MOWN_FOREIGN_FREE);
+
+	return word == MOWN_WARN || word == MOWN_PANIC;
+}
+
 /*
  * Lock what @caller wants to release or to resize, and see what is known of it.
  * Begins an RCU read-side section, which keeps the owners when the lock is
@@ -116,7 +125,14 @@ void mown_hold(struct mown_hold *hold, const void *ptr,
 	hold->stripe = mown_lock(hold->index, &hold->flags);
 	hold->me = mown_owner_find(caller->mod);
 	hold->rec = mown_find(hold->index, hold->addr, hold->me, &hold->owner);
-	hold->live = hold->rec && hold->rec->state == MOWN_LIVE;
+	if (hold->rec && hold->rec->state == MOWN_LIVE &&
+	    unlikely(!mown_class_fits(hold->rec))) {
+		mown_drop_stale(hold->owner, hold->index, hold->rec);
+		hold->rec = NULL;
+	}
+	hold->live = hold->rec && hold->rec->state == MOWN_LIVE &&
+		     likely(hold->owner == hold->me ||
+			    !mown_refuses_foreign(hold->owner));
 }
 
 /* The RCU read-side section goes on. */
@@ -127,11 +143,12 @@ void mown_unlock(struct mown_hold *hold)
 }
 
 /* @rec leaves state LIVE; its stripe is locked. */
-static void mown_tree_not_live(struct mown_tree *tree,
+static void mown_tree_not_live(struct mown_owner *owner,
+			       struct mown_tree *tree,
 			       const struct mown_record *rec)
 {
 	tree->live--;
-	tree->bytes -= rec->size;
+	mown_tree_bytes(owner, tree, -(long)rec->size);
 }
 
 /*
@@ -147,7 +164,7 @@ struct mown_record *mown_forget(struct mown_owner *owner, unsigned int index,
 	mown_tree_erase(tree, rec);
 	switch (rec->state) {
 	case MOWN_LIVE:
-		mown_tree_not_live(tree, rec);
+		mown_tree_not_live(owner, tree, rec);
 		return rec;
 	case MOWN_ELSEWHERE:
 		return rec;
@@ -218,7 +235,14 @@ static void mown_raise_max_size(struct mown_owner *owner, size_t size)
 		;
 }
 
-static bool mown_insert(struct mown_record *rec, const struct module *mod)
+/*
+ * Put the record into its owner's tree. The owner, or NULL if the caller has
+ * none that takes records; @why says whether it was admitted. In an RCU
+ * read-side section.
+ */
+static struct mown_owner *mown_insert(struct mown_record *rec, gfp_t gfp,
+				      const struct module *mod,
+				      enum mown_admission *why)
 {
 	unsigned int index = mown_stripe_index(rec->addr);
 	struct mown_stripe *stripe;
@@ -226,36 +250,47 @@ static bool mown_insert(struct mown_record *rec, const struct module *mod)
 	struct mown_owner *owner;
 	struct mown_tree *tree;
 	unsigned long flags;
-	bool ok;
 
+	*why = MOWN_ADMITTED;
 	stripe = mown_lock(index, &flags);
 	owner = mown_owner_find(mod);
-	ok = owner && !owner->dying;
-	if (likely(ok)) {
-		if (*mown_filter_slot(stripe, rec->addr))
-			mown_drop_stale_elsewhere(owner, index, rec->addr);
-		tree = &owner->trees[index];
-		while (unlikely(stale = mown_tree_insert(tree, rec)))
-			mown_drop_stale(owner, index, stale);
-		tree->allocated++;
-		tree->live++;
-		tree->bytes += rec->size;
-		mown_raise_max_size(owner, rec->size);
-		if (!rec->dropin && !READ_ONCE(owner->promised))
-			WRITE_ONCE(owner->promised, true);
+	if (unlikely(!owner || owner->dying)) {
+		owner = NULL;
+		goto unlock;
 	}
+	tree = &owner->trees[index];
+	if (unlikely(READ_ONCE(owner->picky))) {
+		*why = mown_admit(owner, tree, rec->size, gfp);
+		if (*why != MOWN_ADMITTED)
+			goto unlock;
+	}
+	if (*mown_filter_slot(stripe, rec->addr))
+		mown_drop_stale_elsewhere(owner, index, rec->addr);
+	while (unlikely(stale = mown_tree_insert(tree, rec)))
+		mown_drop_stale(owner, index, stale);
+	tree->allocated++;
+	tree->live++;
+	/* Charged already, where that is done. */
+	tree->bytes += rec->size;
+	mown_raise_max_size(owner, rec->size);
+	if (!rec->dropin && !READ_ONCE(owner->promised))
+		WRITE_ONCE(owner->promised, true);
+unlock:
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	return ok;
+	return owner;
 }
 
 /*
- * Record what the kernel has just allocated for @caller. Never fails: without
- * a record the object goes untracked, and is counted as that.
+ * Record what the kernel has just allocated for @caller. Without a record the
+ * object goes untracked, and is counted as that. Where a knob makes the
+ * allocation fail it is given back, and NULL is returned.
  */
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		 const struct mown_caller *caller)
 {
+	enum mown_admission why;
 	struct mown_record *rec;
+	struct mown_owner *owner;
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return ptr;
@@ -268,20 +303,33 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rec->size = size;
 	rec->site = caller->site;
 	rec->when = jiffies;
-	rec->stack = mown_stack_save(caller->site, gfp);
+	rec->stack = mown_stack_save(caller, gfp);
 	rec->pid = mown_pid();
 	rec->cpu = raw_smp_processor_id();
 	rec->state = MOWN_LIVE;
+	rec->marked = false;
 	rec->family = family;
 	rec->dropin = caller->way == MOWN_DROPIN;
 	rec->loose = false;
 	rec->accounted = !!(gfp & __GFP_ACCOUNT);
 	rec->orphan = false;
-	if (unlikely(!mown_insert(rec, caller->mod))) {
-		mown_record_free(rec);
+	rcu_read_lock();
+	owner = mown_insert(rec, gfp, caller->mod, &why);
+	if (unlikely(owner && why != MOWN_ADMITTED))
+		mown_not_admitted(owner, why, size, caller);
+	else if (owner)
+		trace_alloc(owner->name, (unsigned long)ptr, size,
+			    mown_family_names[family], caller->site);
+	rcu_read_unlock();
+	if (likely(owner && why == MOWN_ADMITTED))
+		return ptr;
+	mown_record_free(rec);
+	if (!owner) {
 		mown_untracked(caller->mod);
+		return ptr;
 	}
-	return ptr;
+	mown_give_back(family, (unsigned long)ptr);
+	return NULL;
 }
 
 /* ---- Release ---- */
@@ -297,7 +345,7 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 	struct mown_tree *tree = &hold->owner->trees[hold->index];
 	struct mown_record *rec = hold->rec;
 
-	mown_tree_not_live(tree, rec);
+	mown_tree_not_live(hold->owner, tree, rec);
 	if (unlikely(rec->orphan))
 		mown_orphan_freed(hold->owner, rec);
 	else
@@ -313,13 +361,14 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 	freed->pid = mown_pid();
 	freed->cpu = raw_smp_processor_id();
 	freed->own = hold->owner == hold->me;
+	freed->poisoned = false;
 }
 
 /* May the object wait in quarantine? The stripe is locked. */
 bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		struct mown_freed *freed)
 {
-	unsigned long limit = READ_ONCE(mown_quarantine_bytes);
+	unsigned long limit = mown_quarantine_limit(owner);
 	size_t size;
 
 	if (!limit || owner->dying || owner->blind || rec->accounted)
@@ -330,28 +379,31 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 }
 
 /*
- * What an object needs that goes into quarantine and may not be done under the
- * lock. The caller holds the record, and its stripe's lock, which is dropped
- * meanwhile. False if somebody freed the object from elsewhere.
+ * Make an object ready for quarantine. The caller holds the record, in a state
+ * that says so, and its stripe's lock, which may be dropped meanwhile. False if
+ * somebody freed the object from elsewhere.
  */
-bool mown_prepare(struct mown_stripe *stripe, struct mown_record *rec,
-		  unsigned long *flags, bool sensitive)
+bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
+		  struct mown_freed *freed, unsigned long *flags,
+		  bool sensitive)
 	__must_hold(&stripe->lock)
 {
-	raw_spin_unlock_irqrestore(&stripe->lock, *flags);
-	/* As kfree_sensitive(): ksize() first, which lets all of it be written. */
-	if (sensitive)
-		memzero_explicit((void *)rec->addr, ksize((void *)rec->addr));
-	/* Only the record leads to the object now: it is no leak. */
-	kmemleak_ignore((void *)rec->addr);
-	raw_spin_lock_irqsave(&stripe->lock, *flags);
-	return rec->state != MOWN_GONE;
-}
+	struct mown_record *rec = freed->rec;
+	void *ptr = (void *)rec->addr;
 
-/* Is there anything of it to be done? */
-static bool mown_must_prepare(bool sensitive)
-{
-	return unlikely(sensitive) || IS_ENABLED(CONFIG_DEBUG_KMEMLEAK);
+	if (unlikely(sensitive) || IS_ENABLED(CONFIG_DEBUG_KMEMLEAK)) {
+		raw_spin_unlock_irqrestore(&stripe->lock, *flags);
+		/* As kfree_sensitive(): ksize() lets all of it be written. */
+		if (sensitive)
+			memzero_explicit(ptr, ksize(ptr));
+		/* Only the record leads to the object now: it is no leak. */
+		kmemleak_ignore(ptr);
+		raw_spin_lock_irqsave(&stripe->lock, *flags);
+		if (rec->state == MOWN_GONE)
+			return false;
+	}
+	freed->poisoned = mown_policy(owner, MOWN_USE_AFTER_FREE) != MOWN_PASS;
+	return !freed->poisoned || mown_poison_fill(stripe, rec, flags);
 }
 
 /**
@@ -368,37 +420,35 @@ static bool mown_must_prepare(bool sensitive)
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive)
 {
-	u32 stack = mown_stack_save(caller->site, GFP_NOWAIT);
+	u32 stack = mown_stack_save(caller, GFP_NOWAIT);
+	struct mown_record *rec;
 	struct mown_freed freed;
 	struct mown_hold hold;
-	bool give;
+	bool keep, give;
 
 	mown_hold(&hold, ptr, caller);
 	if (unlikely(!hold.live))
 		return mown_not_live(&hold, false);
+	rec = hold.rec;
 	mown_claim(&hold, stack, &freed);
-	give = !mown_keeps(hold.owner, hold.rec, &freed);
-	if (!give && mown_must_prepare(sensitive)) {
-		hold.rec->freed = NULL;
-		hold.rec->state = MOWN_QUARANTINED;
-		if (!mown_prepare(hold.stripe, hold.rec, &hold.flags,
-				  sensitive)) {
-			mown_unlock(&hold);
-			mown_record_free(hold.rec);
-			rcu_read_unlock();
-			return false;
-		}
+	keep = mown_keeps(hold.owner, rec, &freed);
+	if (keep) {
+		rec->freed = NULL;
+		rec->state = MOWN_QUARANTINED;
+		keep = mown_prepare(hold.stripe, hold.owner, &freed,
+				    &hold.flags, sensitive) &&
+		       mown_quarantine_push(&hold.owner->quarantine, &freed);
 	}
-	if (!give)
-		give = !mown_quarantine_push(&hold.owner->quarantine, &freed);
+	give = !keep && rec->state != MOWN_GONE;
 	if (give)
-		mown_tree_erase(&hold.owner->trees[hold.index], hold.rec);
+		mown_tree_erase(&hold.owner->trees[hold.index], rec);
 	mown_unlock(&hold);
-	if (give)
-		mown_record_free(hold.rec);
-	else
+	trace_free(hold.owner->name, hold.addr, caller->site);
+	if (keep)
 		mown_quarantine_trim(hold.owner,
-				     READ_ONCE(mown_quarantine_bytes));
+				     mown_quarantine_limit(hold.owner));
+	else
+		mown_record_free(rec);
 	rcu_read_unlock();
 	return give;
 }
@@ -442,7 +492,8 @@ void mown_resized(const void *ptr, size_t size)
 	if (rec && rec->state == MOWN_LIVE) {
 		if (unlikely(rec->orphan))
 			mown_orphan_resized(owner, rec, size);
-		owner->trees[index].bytes += size - rec->size;
+		mown_tree_bytes(owner, &owner->trees[index],
+				(long)size - (long)rec->size);
 		rec->size = size;
 		rec->loose = true;
 		mown_raise_max_size(owner, size);
@@ -456,6 +507,70 @@ void mown_moved(struct module *mod)
 	rcu_read_lock();
 	mown_untracked_freed(mown_owner_find(mod));
 	rcu_read_unlock();
+}
+
+/* ---- Changing hands ---- */
+
+/*
+ * Make the live object at @ptr over to the owner of @to. -ENOENT if there is no
+ * such object that the caller may release, -ENODEV if there is no such owner.
+ */
+int mown_move_owner(const void *ptr, const struct module *to,
+		    const struct mown_caller *caller)
+{
+	struct mown_tree *from_tree, *to_tree;
+	struct mown_owner *taker;
+	struct mown_record *stale;
+	struct mown_hold hold;
+	int ret = 0;
+
+	mown_hold(&hold, ptr, caller);
+	taker = mown_owner_find(to);
+	if (!taker || taker->dying)
+		ret = -ENODEV;
+	else if (!hold.live || hold.rec->orphan)
+		ret = -ENOENT;
+	if (ret || taker == hold.owner)
+		goto unlock;
+	from_tree = &hold.owner->trees[hold.index];
+	to_tree = &taker->trees[hold.index];
+	while (unlikely(stale = mown_tree_move(from_tree, to_tree, hold.rec)))
+		mown_drop_stale(taker, hold.index, stale);
+	mown_tree_not_live(hold.owner, from_tree, hold.rec);
+	to_tree->live++;
+	mown_tree_bytes(taker, to_tree, hold.rec->size);
+	mown_raise_max_size(taker, hold.rec->size);
+	/* It is new here, and reclaimed only if the taker has promised, too. */
+	hold.rec->marked = false;
+	hold.rec->dropin |= !READ_ONCE(taker->promised);
+	mown_count(hold.owner, MOWN_TRANSFERRED_OUT);
+	mown_count(taker, MOWN_TRANSFERRED_IN);
+unlock:
+	mown_unlock(&hold);
+	rcu_read_unlock();
+	return ret;
+}
+
+/*
+ * The live object at @ptr is the kernel's from now on. -ENOENT if there is no
+ * such object that the caller may release.
+ */
+int mown_give_up(const void *ptr, const struct mown_caller *caller)
+{
+	struct mown_hold hold;
+
+	mown_hold(&hold, ptr, caller);
+	if (hold.live) {
+		if (hold.rec->orphan)
+			mown_orphan_freed(hold.owner, hold.rec);
+		mown_count(hold.owner, MOWN_DISOWNED);
+		mown_forget(hold.owner, hold.index, hold.rec);
+	}
+	mown_unlock(&hold);
+	if (hold.live)
+		mown_record_free(hold.rec);
+	rcu_read_unlock();
+	return hold.live ? 0 : -ENOENT;
 }
 
 /* ---- What the net sees ---- */
@@ -538,7 +653,7 @@ void mown_observe_rcu(unsigned long addr, unsigned long site)
 	live = rec && rec->state == MOWN_LIVE;
 	if (live) {
 		mown_seen_elsewhere(owner, rec);
-		mown_tree_not_live(&owner->trees[index], rec);
+		mown_tree_not_live(owner, &owner->trees[index], rec);
 		rec->state = MOWN_ELSEWHERE;
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);

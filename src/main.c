@@ -9,22 +9,28 @@
 
 #include "mown.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/mown.h>
+
 static int __init mown_init(void)
 {
 	int ret;
 
-	mown_quarantine_set_default();
 	mown_rcu_init();
 	mown_net_init();
+	mown_warn_init();
 	ret = mown_record_init();
 	if (ret)
-		return ret;
+		goto exit_warn;
 	ret = mown_owner_init();
 	if (ret)
 		goto exit_records;
-	ret = mown_report_init();
+	ret = mown_quarantine_init();
 	if (ret)
 		goto exit_owners;
+	ret = mown_report_init();
+	if (ret)
+		goto exit_quarantine;
 	ret = mown_sysfs_init();
 	if (ret)
 		goto exit_reports;
@@ -39,10 +45,14 @@ exit_faces:
 	mown_sysfs_exit();
 exit_reports:
 	mown_report_exit();
+exit_quarantine:
+	mown_quarantine_exit();
 exit_owners:
 	mown_owner_exit();
 exit_records:
 	mown_record_exit();
+exit_warn:
+	mown_warn_exit();
 	return ret;
 }
 
@@ -58,11 +68,13 @@ static void __exit mown_exit(void)
 	mown_sysfs_exit();
 	mown_rcu_flush();
 	mown_exits_exit();
+	mown_quarantine_exit();
 	mown_net_exit();
 	mown_owner_exit();
 	mown_heap_exit();
 	mown_report_exit();
 	mown_record_exit();
+	mown_warn_exit();
 }
 
 module_init(mown_init);

@@ -140,7 +140,8 @@ enum mown_family {
  *	   while the holder has it on the way. The slot keeps @when and @stack.
  * @pid: the allocating task, 0 in interrupts
  * @cpu: the CPU it was allocated on
- * @state: enum mown_state, under the stripe's lock
+ * @state: enum mown_state
+ * @marked: was there at the owner's last checkpoint
  * @family: enum mown_family
  * @dropin: came in by the drop-in
  * @loose: resized in place, so @size need not give the size class
@@ -163,7 +164,8 @@ struct mown_record {
 	};
 	u32 pid;
 	u16 cpu;
-	u8 state;
+	u8 state:7;
+	u8 marked:1;
 	u8 family:4;
 	u8 dropin:1;
 	u8 loose:1;
@@ -188,6 +190,7 @@ static_assert(sizeof(struct mown_record) == 64);
  * @pid: the releasing task, 0 in interrupts
  * @cpu: the CPU it was released on
  * @own: released by its owner
+ * @poisoned: filled with poison
  */
 struct mown_freed {
 	struct mown_record *rec;
@@ -200,6 +203,7 @@ struct mown_freed {
 	u32 pid;
 	u16 cpu;
 	bool own;
+	bool poisoned;
 };
 
 /**
@@ -210,6 +214,7 @@ struct mown_freed {
  * @records: how many records are in it
  * @live: how many of them are live
  * @bytes: what the live ones sum up to
+ * @charging: @bytes are in the owner's @charged
  */
 struct mown_tree {
 	struct rb_root root;
@@ -218,6 +223,7 @@ struct mown_tree {
 	unsigned long records;
 	unsigned long live;
 	unsigned long bytes;
+	bool charging;
 };
 
 extern struct mown_stripe mown_stripes[MOWN_STRIPES];
@@ -302,6 +308,47 @@ struct mown_record *mown_tree_next(struct mown_record *rec);
 struct mown_record *mown_tree_insert(struct mown_tree *tree,
 				     struct mown_record *rec);
 void mown_tree_erase(struct mown_tree *tree, struct mown_record *rec);
+struct mown_record *mown_tree_move(struct mown_tree *from,
+				   struct mown_tree *to,
+				   struct mown_record *rec);
+
+/* ---- Policy: policy.c ---- */
+
+enum mown_violation {
+	MOWN_DOUBLE_FREE,
+	MOWN_UNKNOWN_FREE,
+	MOWN_INTERIOR_FREE,
+	MOWN_FOREIGN_FREE,
+	MOWN_USE_AFTER_FREE,
+	MOWN_LIMIT,
+	MOWN_LEFT_BEHIND,
+	MOWN_NR_VIOLATIONS,
+};
+
+/*
+ * In the order in which a knob shows those that it knows. An owner has the
+ * first, of value 0, until it is given another.
+ */
+enum mown_word {
+	MOWN_INHERIT,
+	MOWN_AUTO,
+	MOWN_REPORT,
+	MOWN_RECLAIM,
+	MOWN_WARN,
+	MOWN_PANIC,
+	MOWN_PASS,
+	MOWN_NR_WORDS,
+};
+
+struct mown_owner;
+
+extern const char * const mown_violation_names[MOWN_NR_VIOLATIONS];
+enum mown_word mown_policy(struct mown_owner *owner,
+			   enum mown_violation violation);
+int mown_policy_set(struct mown_owner *owner, enum mown_violation violation,
+		    const char *word);
+int mown_policy_show(struct mown_owner *owner, enum mown_violation violation,
+		     char *buf);
 
 /* ---- Quarantine: quarantine.c ---- */
 
@@ -328,10 +375,12 @@ struct mown_quarantine {
 	struct mown_freed *ring;
 };
 
-struct mown_owner;
+/* An owner's number, if it goes by that of all. */
+#define MOWN_QUARANTINE_INHERIT ULONG_MAX
 
 extern unsigned long mown_quarantine_bytes;
-void mown_quarantine_set_default(void);
+int mown_quarantine_init(void);
+void mown_quarantine_exit(void);
 int mown_quarantine_new(struct mown_quarantine *q);
 void mown_quarantine_free(struct mown_quarantine *q);
 bool mown_quarantine_push(struct mown_quarantine *q,
@@ -342,7 +391,16 @@ bool mown_quarantine_peek(struct mown_quarantine *q,
 			  const struct mown_record *rec,
 			  struct mown_freed *freed);
 void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
+void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes);
 size_t mown_quarantine_overhead(const struct mown_owner *owner);
+
+/* ---- Poison: poison.c ---- */
+
+bool mown_poison_fill(struct mown_stripe *stripe, struct mown_record *rec,
+		      unsigned long *flags)
+	__must_hold(&stripe->lock);
+void mown_poison_check(struct mown_owner *owner,
+		       const struct mown_freed *freed);
 
 /* ---- Owners: owner.c ---- */
 
@@ -366,6 +424,12 @@ enum mown_count {
 	MOWN_DOUBLE_FREES,
 	MOWN_INTERIOR_FREES,
 	MOWN_FOREIGN_FREES,
+	MOWN_USE_AFTER_FREES,
+	MOWN_FAILED,
+	MOWN_LIMITED,
+	MOWN_TRANSFERRED_IN,
+	MOWN_TRANSFERRED_OUT,
+	MOWN_DISOWNED,
 	MOWN_NR_COUNTS,
 };
 
@@ -391,6 +455,13 @@ enum mown_count {
  * @names: symbols of call sites that cannot be looked up any more, or NULL;
  *	   replaced under mown_owners_lock
  * @quarantine: of what it released
+ * @quarantine_bytes: how much may wait there, or MOWN_QUARANTINE_INHERIT
+ * @stack_depth: frames kept of its stacks, or MOWN_STACK_INHERIT
+ * @policies: its words, of enum mown_word
+ * @picky: some of its allocations are to fail: @fail_nth or @limit_bytes is set
+ * @fail_nth: as many allocations from now one fails; 0 is none
+ * @limit_bytes: more bytes than these it may not have; 0 is no limit
+ * @charged: how many it has, as far as its trees are charging
  * @exit: its account, when it has gone
  * @removed: frees it when it is out of the list and RCU has been waited for
  * @sysfs: the handle of sysfs.c
@@ -415,6 +486,13 @@ struct mown_owner {
 	bool init_gone;
 	struct mown_names __rcu *names;
 	struct mown_quarantine quarantine;
+	unsigned long quarantine_bytes;
+	int stack_depth;
+	u8 policies[MOWN_NR_VIOLATIONS];
+	bool picky;
+	atomic_long_t fail_nth;
+	unsigned long limit_bytes;
+	atomic_long_t charged;
 	struct mown_exit *exit;
 	struct rcu_work removed;
 	void *sysfs;
@@ -446,6 +524,7 @@ struct mown_owner *mown_owner_find(const struct module *mod);
 struct mown_owner *mown_owner_next(struct mown_owner *owner);
 void mown_owner_put(struct mown_owner *owner);
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
+void mown_owner_mark(struct mown_owner *owner);
 void mown_untracked(struct module *mod);
 bool mown_untracked_freed(struct mown_owner *me);
 bool mown_maybe_untracked(struct mown_owner *me);
@@ -454,6 +533,25 @@ extern atomic_long_t mown_untracked_ownerless;
 static inline void mown_count(struct mown_owner *owner, enum mown_count what)
 {
 	atomic_long_inc(&owner->counts[what]);
+}
+
+/* How much of what it releases waits, at most. */
+static inline unsigned long
+mown_quarantine_limit(const struct mown_owner *owner)
+{
+	unsigned long bytes = READ_ONCE(owner->quarantine_bytes);
+
+	return bytes != MOWN_QUARANTINE_INHERIT ? bytes :
+	       READ_ONCE(mown_quarantine_bytes);
+}
+
+/* Its live objects of the tree have @more bytes; the stripe is locked. */
+static inline void mown_tree_bytes(struct mown_owner *owner,
+				   struct mown_tree *tree, long more)
+{
+	tree->bytes += more;
+	if (unlikely(tree->charging))
+		atomic_long_add(more, &owner->charged);
 }
 
 /* A record as a reader may have it when it is unlocked; see mown_record. */
@@ -466,6 +564,7 @@ struct mown_copy {
 	u16 cpu;
 	u8 family;
 	bool live;
+	bool marked;
 };
 
 /* Where a walk over an owner's records stands; start with all zero. */
@@ -502,7 +601,14 @@ struct mown_sites {
 	unsigned int room;
 };
 
-int mown_sites_collect(struct mown_owner *owner, bool live,
+/* Which of an owner's records are summed up. */
+enum mown_sites_of {
+	MOWN_SITES_ALL,
+	MOWN_SITES_LIVE,
+	MOWN_SITES_SINCE,
+};
+
+int mown_sites_collect(struct mown_owner *owner, enum mown_sites_of what,
 		       struct mown_sites *sites);
 void mown_sites_sort_by_bytes(struct mown_sites *sites);
 void mown_sites_free(struct mown_sites *sites);
@@ -519,46 +625,27 @@ const char *mown_names_find(const struct mown_names *names, unsigned long ip);
 void mown_names_free(struct mown_names *names);
 void mown_names_replace(struct mown_owner *owner, struct mown_names *names);
 void mown_names_intern_init(struct mown_owner *owner);
+void mown_names_intern_elsewhere(struct mown_owner *owner);
 void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 		 size_t len);
-
-/* ---- Policy: policy.c ---- */
-
-enum mown_violation {
-	MOWN_DOUBLE_FREE,
-	MOWN_UNKNOWN_FREE,
-	MOWN_INTERIOR_FREE,
-	MOWN_LEFT_BEHIND,
-	MOWN_NR_VIOLATIONS,
-};
-
-/* In the order in which a knob shows those that it knows. */
-enum mown_word {
-	MOWN_AUTO,
-	MOWN_REPORT,
-	MOWN_RECLAIM,
-	MOWN_WARN,
-	MOWN_PANIC,
-	MOWN_PASS,
-	MOWN_NR_WORDS,
-};
-
-extern const char * const mown_violation_names[MOWN_NR_VIOLATIONS];
-enum mown_word mown_policy(enum mown_violation violation);
-int mown_policy_set(enum mown_violation violation, const char *word);
-int mown_policy_show(enum mown_violation violation, char *buf);
 
 /* ---- Stacks: stack.c ---- */
 
 #define MOWN_STACK_MAX 16
-extern unsigned int mown_stack_depth;
-int mown_stack_set_depth(unsigned int depth);
-u32 __mown_stack_save(unsigned long site, gfp_t gfp);
+/* An owner's number, if it goes by that of all. */
+#define MOWN_STACK_INHERIT -1
 
-static inline u32 mown_stack_save(unsigned long site, gfp_t gfp)
+struct mown_caller;
+extern int mown_stack_depth;
+extern bool mown_stack_wanted;
+int mown_stack_set_depth(struct mown_owner *owner, int depth);
+void mown_stack_update(void);
+u32 __mown_stack_save(const struct mown_caller *caller, gfp_t gfp);
+
+static inline u32 mown_stack_save(const struct mown_caller *caller, gfp_t gfp)
 {
-	return likely(!READ_ONCE(mown_stack_depth)) ? 0 :
-	       __mown_stack_save(site, gfp);
+	return likely(!READ_ONCE(mown_stack_wanted)) ? 0 :
+	       __mown_stack_save(caller, gfp);
 }
 
 /* ---- Reports: report.c ---- */
@@ -593,6 +680,11 @@ struct mown_place {
  * @freed: the first time; not dated if not, or not known
  * @now: of the call that is wrong
  * @comm: its task
+ * @offset: where in the object it was written to
+ * @nr_bytes: how many of @bytes there are
+ * @bytes: what stands there
+ * @charged: bytes that the owner has
+ * @limit: bytes that it may have
  */
 struct mown_event {
 	enum mown_violation violation;
@@ -609,6 +701,11 @@ struct mown_event {
 	struct mown_place freed;
 	struct mown_place now;
 	char comm[TASK_COMM_LEN];
+	size_t offset;
+	size_t nr_bytes;
+	u8 bytes[16];
+	unsigned long charged;
+	unsigned long limit;
 };
 
 int mown_report_init(void);
@@ -616,8 +713,16 @@ void mown_report_exit(void);
 void mown_report(struct mown_event *event);
 void mown_report_flush(void);
 int mown_report_show(struct seq_file *m);
+extern unsigned int mown_history_max;
+void mown_reports_trim(unsigned int max);
 unsigned long mown_report_bytes(void);
 extern atomic_long_t mown_reports_lost;
+
+/* ---- panic_on_warn: warn.c ---- */
+
+bool mown_panic_on_warn(void);
+void mown_warn_init(void);
+void mown_warn_exit(void);
 
 /* ---- The core: heap.c ---- */
 
@@ -643,7 +748,7 @@ struct mown_caller {
  * @me: the caller's owner, or NULL
  * @rec: the record at @addr, or NULL
  * @owner: whose that is
- * @live: there is one, and it is live
+ * @live: there is one, it is live, and @caller may release it
  */
 struct mown_hold {
 	unsigned long addr;
@@ -680,8 +785,9 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 		struct mown_freed *freed);
 bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		struct mown_freed *freed);
-bool mown_prepare(struct mown_stripe *stripe, struct mown_record *rec,
-		  unsigned long *flags, bool sensitive)
+bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
+		  struct mown_freed *freed, unsigned long *flags,
+		  bool sensitive)
 	__must_hold(&stripe->lock);
 size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);
@@ -698,8 +804,31 @@ enum mown_verdict mown_may_resize(const void *ptr,
 void mown_resized(const void *ptr, size_t size);
 void mown_moved(struct module *mod);
 void mown_heap_exit(void);
+int mown_move_owner(const void *ptr, const struct module *to,
+		    const struct mown_caller *caller);
+int mown_give_up(const void *ptr, const struct mown_caller *caller);
 void mown_observe_free(unsigned long addr, unsigned long site);
 void mown_observe_rcu(unsigned long addr, unsigned long site);
+
+/* ---- Admission: admit.c ---- */
+
+enum mown_admission {
+	MOWN_ADMITTED,
+	MOWN_FAILS,
+	MOWN_OVER_LIMIT,
+};
+
+enum mown_admission mown_admit(struct mown_owner *owner,
+			       const struct mown_tree *tree, size_t size,
+			       gfp_t gfp);
+void mown_not_admitted(struct mown_owner *owner, enum mown_admission why,
+		       size_t size, const struct mown_caller *caller);
+void mown_limit_set(struct mown_owner *owner, unsigned long bytes);
+int mown_fail_set(struct mown_owner *owner, unsigned long nth);
+unsigned long mown_fail_get(struct mown_owner *owner);
+void mown_fail_adopt(struct mown_owner *owner);
+int mown_fail_write(const char *buf);
+int mown_fail_show(char *buf);
 
 /* ---- Wrong frees: wrong.c ---- */
 
@@ -707,6 +836,8 @@ void mown_describe_call(struct mown_event *event, unsigned long ptr,
 			unsigned long site);
 void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 			  const struct mown_record *rec);
+void mown_describe_freed(struct mown_event *event,
+			 const struct mown_freed *freed);
 unsigned long mown_covering(struct mown_owner *owner, unsigned long addr);
 bool mown_not_live(struct mown_hold *hold, bool resize)
 	__releases(&hold->stripe->lock) __releases(RCU);
@@ -726,6 +857,7 @@ void mown_orphan_freed(struct mown_owner *owner,
 void mown_orphan_resized(struct mown_owner *owner,
 			 const struct mown_record *rec, size_t size);
 void mown_exits_sweep(void);
+void mown_exits_trim(unsigned int max);
 void mown_exits_exit(void);
 int mown_exits_show(struct seq_file *m);
 

@@ -42,6 +42,12 @@ const char * const mown_count_names[MOWN_NR_COUNTS] = {
 	[MOWN_DOUBLE_FREES] = "double_frees",
 	[MOWN_INTERIOR_FREES] = "interior_frees",
 	[MOWN_FOREIGN_FREES] = "foreign_frees",
+	[MOWN_USE_AFTER_FREES] = "use_after_frees",
+	[MOWN_FAILED] = "failed",
+	[MOWN_LIMITED] = "limited",
+	[MOWN_TRANSFERRED_IN] = "transferred_in",
+	[MOWN_TRANSFERRED_OUT] = "transferred_out",
+	[MOWN_DISOWNED] = "disowned",
 };
 
 /* A user's first question is whether this is a bug in the module. */
@@ -60,7 +66,13 @@ const char * const mown_count_help[MOWN_NR_COUNTS] = {
 	[MOWN_UNKNOWN_FREES] = "the same, refused: a bug",
 	[MOWN_DOUBLE_FREES] = "second frees of the module's objects: a bug of whoever frees again",
 	[MOWN_INTERIOR_FREES] = "frees of pointers into the module's objects, refused: a bug",
-	[MOWN_FOREIGN_FREES] = "the module's objects released through mown by another module: no bug as such",
+	[MOWN_FOREIGN_FREES] = "the module's objects released through mown by another module: no bug as such, refused if policy/foreign_free says so",
+	[MOWN_USE_AFTER_FREES] = "objects found to be written to after they were released: a bug of whoever wrote",
+	[MOWN_FAILED] = "allocations failed on purpose, by fail_nth",
+	[MOWN_LIMITED] = "allocations failed as they would have passed limit_bytes",
+	[MOWN_TRANSFERRED_IN] = "live objects that other modules made over to this one",
+	[MOWN_TRANSFERRED_OUT] = "live objects that were made over to other modules",
+	[MOWN_DISOWNED] = "live objects given to the kernel for good: nobody under mown is to free them",
 };
 
 struct mown_owner *mown_owner_new(struct module *mod)
@@ -75,6 +87,8 @@ struct mown_owner *mown_owner_new(struct module *mod)
 	}
 	refcount_set(&owner->refs, 1);
 	owner->mod = mod;
+	owner->quarantine_bytes = MOWN_QUARANTINE_INHERIT;
+	owner->stack_depth = MOWN_STACK_INHERIT;
 	strscpy(owner->name, mod ? mod->name : "vmlinux", sizeof(owner->name));
 	return owner;
 }
@@ -88,6 +102,7 @@ void mown_owner_publish(struct mown_owner *owner)
 	owner->serial = ++serial;
 	list_add_tail_rcu(&owner->list, &mown_owners);
 	hash_add_rcu(mown_owner_hash, &owner->hash, (unsigned long)owner->mod);
+	mown_fail_adopt(owner);
 }
 
 /* A module of its own may be loaded at the same place from here on. */
@@ -112,6 +127,7 @@ void mown_owner_remove(struct mown_owner *owner)
 {
 	lockdep_assert_held(&mown_owners_lock);
 	list_del_rcu(&owner->list);
+	mown_stack_update();
 	INIT_RCU_WORK(&owner->removed, mown_owner_removed);
 	queue_rcu_work(mown_wq, &owner->removed);
 }
@@ -256,6 +272,35 @@ void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums)
 	raw_spin_unlock_irqrestore(&owner->quarantine.lock, flags);
 }
 
+/* A checkpoint: what is recorded now is not new any more. */
+void mown_owner_mark(struct mown_owner *owner)
+{
+	struct mown_cursor cursor = {};
+	struct mown_record *rec;
+	unsigned long flags;
+	unsigned int nr;
+
+	while (cursor.stripe < MOWN_STRIPES) {
+		struct mown_tree *tree = &owner->trees[cursor.stripe];
+
+		raw_spin_lock_irqsave(&mown_stripes[cursor.stripe].lock,
+				      flags);
+		rec = mown_tree_above(tree, cursor.addr);
+		for (nr = 0; rec && nr < MOWN_COPIES; nr++) {
+			rec->marked = true;
+			cursor.addr = rec->addr;
+			rec = mown_tree_next(rec);
+		}
+		raw_spin_unlock_irqrestore(&mown_stripes[cursor.stripe].lock,
+					   flags);
+		if (!rec) {
+			cursor.stripe++;
+			cursor.addr = 0;
+		}
+		cond_resched();
+	}
+}
+
 /*
  * Copy records from the cursor on, looking at no more than @max at a time so
  * that no stripe is locked for long. Returns how many; 0 is the end. What
@@ -286,6 +331,7 @@ unsigned int mown_owner_copy(struct mown_owner *owner,
 				.cpu = rec->cpu,
 				.family = rec->family,
 				.live = rec->state == MOWN_LIVE,
+				.marked = rec->marked,
 			};
 		}
 		raw_spin_unlock_irqrestore(&mown_stripes[cursor->stripe].lock,

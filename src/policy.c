@@ -3,7 +3,8 @@
  * Policy: what is done about each violation, by one word each
  *
  * `auto' is what the design holds for right for the way in that a call came
- * by; every other word means the same for all.
+ * by; every other word means the same for all. An owner inherits what holds for
+ * all until it is given a word of its own.
  */
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -14,10 +15,14 @@ const char * const mown_violation_names[MOWN_NR_VIOLATIONS] = {
 	[MOWN_DOUBLE_FREE] = "double_free",
 	[MOWN_UNKNOWN_FREE] = "unknown_free",
 	[MOWN_INTERIOR_FREE] = "interior_free",
+	[MOWN_FOREIGN_FREE] = "foreign_free",
+	[MOWN_USE_AFTER_FREE] = "use_after_free",
+	[MOWN_LIMIT] = "limit",
 	[MOWN_LEFT_BEHIND] = "left_behind",
 };
 
 static const char * const mown_words[MOWN_NR_WORDS] = {
+	[MOWN_INHERIT] = "inherit",
 	[MOWN_AUTO] = "auto",
 	[MOWN_WARN] = "warn",
 	[MOWN_PASS] = "pass",
@@ -33,36 +38,63 @@ static const unsigned int mown_policy_words[MOWN_NR_VIOLATIONS] = {
 			      BIT(MOWN_PANIC) | BIT(MOWN_PASS),
 	[MOWN_INTERIOR_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |
 			       BIT(MOWN_PANIC),
+	[MOWN_FOREIGN_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |
+			      BIT(MOWN_PANIC) | BIT(MOWN_PASS),
+	[MOWN_USE_AFTER_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |
+				BIT(MOWN_PANIC) | BIT(MOWN_PASS),
+	[MOWN_LIMIT] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) | BIT(MOWN_PANIC) |
+		       BIT(MOWN_PASS),
 	[MOWN_LEFT_BEHIND] = BIT(MOWN_AUTO) | BIT(MOWN_REPORT) |
 			     BIT(MOWN_RECLAIM) | BIT(MOWN_PANIC),
 };
 
-static enum mown_word mown_policies[MOWN_NR_VIOLATIONS];
+static u8 mown_policies[MOWN_NR_VIOLATIONS] = {
+	[0 ... MOWN_NR_VIOLATIONS - 1] = MOWN_AUTO,
+};
 
-enum mown_word mown_policy(enum mown_violation violation)
+static u8 *mown_policy_of(struct mown_owner *owner,
+			  enum mown_violation violation)
 {
-	return READ_ONCE(mown_policies[violation]);
+	return owner ? &owner->policies[violation] : &mown_policies[violation];
+}
+
+static unsigned int mown_policy_known(const struct mown_owner *owner,
+				      enum mown_violation violation)
+{
+	return mown_policy_words[violation] | (owner ? BIT(MOWN_INHERIT) : 0);
+}
+
+/* What holds for @owner, or for those that have no word of their own if NULL. */
+enum mown_word mown_policy(struct mown_owner *owner,
+			   enum mown_violation violation)
+{
+	enum mown_word word = READ_ONCE(*mown_policy_of(owner, violation));
+
+	return word != MOWN_INHERIT ? word :
+				      READ_ONCE(mown_policies[violation]);
 }
 
 /* Any other word is -EINVAL and changes nothing. */
-int mown_policy_set(enum mown_violation violation, const char *word)
+int mown_policy_set(struct mown_owner *owner, enum mown_violation violation,
+		    const char *word)
 {
 	int i = sysfs_match_string(mown_words, word);
 
-	if (i < 0 || !(mown_policy_words[violation] & BIT(i)))
+	if (i < 0 || !(mown_policy_known(owner, violation) & BIT(i)))
 		return -EINVAL;
-	WRITE_ONCE(mown_policies[violation], i);
+	WRITE_ONCE(*mown_policy_of(owner, violation), i);
 	return 0;
 }
 
 /* All words, the chosen one in brackets, into a sysfs buffer. */
-int mown_policy_show(enum mown_violation violation, char *buf)
+int mown_policy_show(struct mown_owner *owner, enum mown_violation violation,
+		     char *buf)
 {
-	enum mown_word chosen = mown_policy(violation);
+	enum mown_word chosen = READ_ONCE(*mown_policy_of(owner, violation));
 	int i, len = 0;
 
 	for (i = 0; i < MOWN_NR_WORDS; i++) {
-		if (!(mown_policy_words[violation] & BIT(i)))
+		if (!(mown_policy_known(owner, violation) & BIT(i)))
 			continue;
 		len += sysfs_emit_at(buf, len, i == chosen ? "%s[%s]" : "%s%s",
 				     len ? " " : "", mown_words[i]);

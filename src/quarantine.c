@@ -5,24 +5,23 @@
  *
  * A ring per owner, bounded in slots and in bytes: the oldest leave first. A
  * slot whose object was freed by somebody else meanwhile is empty, and passed
- * over. Who may hold a record, and when, stands in mown.h.
+ * over. Who may hold a record, and when, stands in mown.h. When memory is short
+ * a shrinker has all of it.
  */
 #include <linux/mm.h>
+#include <linux/shrinker.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "mown.h"
 
 #define MOWN_QUARANTINE_BYTES_MAX ((unsigned long)SZ_1M)
 
-/* The knob: bytes per owner; 0 is off. */
+/* The knob: bytes per owner that has no number of its own; 0 is off. */
 unsigned long mown_quarantine_bytes;
 
-void mown_quarantine_set_default(void)
-{
-	mown_quarantine_bytes = min(MOWN_QUARANTINE_BYTES_MAX,
-				    totalram_pages() / 1000 << PAGE_SHIFT);
-}
+static struct shrinker *mown_shrinker;
 
 int mown_quarantine_new(struct mown_quarantine *q)
 {
@@ -127,33 +126,40 @@ static bool mown_quarantine_over(const struct mown_quarantine *q,
 	       MOWN_QUARANTINE_OBJECTS;
 }
 
-/* The oldest record while over the bounds, held by the caller then; or NULL. */
-static struct mown_record *mown_quarantine_pop(struct mown_quarantine *q,
-					       unsigned long bytes)
+/*
+ * The oldest slot while over the bounds: the caller holds its record then. False
+ * if there is none.
+ */
+static bool mown_quarantine_pop(struct mown_quarantine *q, unsigned long bytes,
+				struct mown_freed *freed)
 {
-	struct mown_record *rec = NULL;
 	unsigned long flags;
 
+	freed->rec = NULL;
 	raw_spin_lock_irqsave(&q->lock, flags);
-	while (!rec && mown_quarantine_over(q, bytes)) {
+	while (!freed->rec && mown_quarantine_over(q, bytes)) {
 		struct mown_freed *slot = mown_quarantine_slot(q, q->head);
 
+		*freed = *slot;
 		if (slot->rec)
-			rec = mown_quarantine_take(q, slot);
+			mown_quarantine_take(q, slot);
 		WRITE_ONCE(q->head, q->head + 1);
 	}
 	raw_spin_unlock_irqrestore(&q->lock, flags);
-	return rec;
+	return freed->rec;
 }
 
 /* Give an object back whose record the caller holds. */
-static void mown_evict(struct mown_owner *owner, struct mown_record *rec)
+static void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 {
+	struct mown_record *rec = freed->rec;
 	unsigned int index = mown_stripe_index(rec->addr);
 	struct mown_stripe *stripe = &mown_stripes[index];
 	unsigned long flags;
 	bool ours;
 
+	if (freed->poisoned)
+		mown_poison_check(owner, freed);
 	mown_hurry();
 	raw_spin_lock_irqsave(&stripe->lock, flags);
 	ours = rec->state != MOWN_GONE;
@@ -167,19 +173,46 @@ static void mown_evict(struct mown_owner *owner, struct mown_record *rec)
 }
 
 /*
+ * Let the oldest object go if the bounds are not kept. Returns whether one went.
+ * What is told of the object names the owner, which must not go before that: it
+ * cannot while an object of it is in the ring when this begins.
+ */
+static bool mown_quarantine_evict(struct mown_owner *owner, unsigned long bytes)
+{
+	struct mown_freed freed;
+	bool one;
+
+	rcu_read_lock();
+	one = mown_quarantine_pop(&owner->quarantine, bytes, &freed);
+	if (one)
+		mown_evict(owner, &freed);
+	rcu_read_unlock();
+	return one;
+}
+
+/*
  * Let the oldest objects go until the rest keeps the bounds, with no lock
  * held: wherever the family's release may be called. @owner stays.
  */
 void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes)
 {
-	struct mown_quarantine *q = &owner->quarantine;
-	struct mown_record *rec;
+	while (mown_quarantine_over(&owner->quarantine, bytes))
+		mown_quarantine_evict(owner, bytes);
+}
 
-	while (mown_quarantine_over(q, bytes)) {
-		rec = mown_quarantine_pop(q, bytes);
-		if (rec)
-			mown_evict(owner, rec);
+/* A new number for @owner, or for those that have none of their own if NULL. */
+void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes)
+{
+	WRITE_ONCE(*(owner ? &owner->quarantine_bytes : &mown_quarantine_bytes),
+		   bytes);
+	/* Whoever goes by the old number has put its object there after this. */
+	synchronize_rcu();
+	if (owner) {
+		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
+		return;
 	}
+	while ((owner = mown_owner_next(owner)))
+		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
 }
 
 /* What the owner's quarantine takes besides the objects. */
@@ -187,4 +220,47 @@ size_t mown_quarantine_overhead(const struct mown_owner *owner)
 {
 	return READ_ONCE(owner->quarantine.ring) ?
 	       MOWN_QUARANTINE_SLOTS * sizeof(struct mown_freed) : 0;
+}
+
+/* ---- When memory is short ---- */
+
+/* In reclaim, where whoever waits for memory may have any mutex. */
+static unsigned long mown_shrink_count(struct shrinker *shrinker,
+				       struct shrink_control *sc)
+{
+	struct mown_owner *owner;
+	unsigned long nr = 0;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(owner, &mown_owners, list)
+		nr += READ_ONCE(owner->quarantine.objects);
+	rcu_read_unlock();
+	return nr ?: SHRINK_EMPTY;
+}
+
+static unsigned long mown_shrink_scan(struct shrinker *shrinker,
+				      struct shrink_control *sc)
+{
+	struct mown_owner *owner;
+	unsigned long nr = 0;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(owner, &mown_owners, list)
+		while (nr < sc->nr_to_scan && mown_quarantine_evict(owner, 0))
+			nr++;
+	rcu_read_unlock();
+	return nr ?: SHRINK_STOP;
+}
+
+int mown_quarantine_init(void)
+{
+	mown_quarantine_bytes = min(MOWN_QUARANTINE_BYTES_MAX,
+				    totalram_pages() / 1000 << PAGE_SHIFT);
+	mown_shrinker = mown_shrinker_new(mown_shrink_count, mown_shrink_scan);
+	return mown_shrinker ? 0 : -ENOMEM;
+}
+
+void mown_quarantine_exit(void)
+{
+	mown_shrinker_free(mown_shrinker);
 }

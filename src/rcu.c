@@ -11,6 +11,7 @@
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
+#include <trace/events/mown.h>
 
 #include "mown.h"
 
@@ -46,27 +47,25 @@ static void mown_release_waited(struct mown_record *rec,
 	unsigned int index = mown_stripe_index(rec->addr);
 	unsigned long flags, addr = rec->addr;
 	enum mown_family family = rec->family;
-	bool keep = false, give = false;
+	struct mown_owner *owner = NULL;
 	struct mown_stripe *stripe;
-	struct mown_owner *owner;
+	bool keep = false, give;
 
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
-	if (rec->state != MOWN_GONE && IS_ENABLED(CONFIG_DEBUG_KMEMLEAK))
-		mown_prepare(stripe, rec, &flags, false);
-	if (rec->state != MOWN_GONE &&
-	    mown_find(index, addr, NULL, &owner) == rec) {
+	/* As long as the record is not gone, it is in its owner's tree. */
+	if (rec->state != MOWN_GONE && mown_find(index, addr, NULL, &owner))
 		keep = mown_keeps(owner, rec, freed) &&
+		       mown_prepare(stripe, owner, freed, &flags, false) &&
 		       mown_quarantine_push(&owner->quarantine, freed);
-		give = !keep;
-		if (give)
-			mown_tree_erase(&owner->trees[index], rec);
-	}
+	give = !keep && rec->state != MOWN_GONE;
+	if (give)
+		mown_tree_erase(&owner->trees[index], rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (give)
 		mown_give_back(family, addr);
 	if (keep)
-		mown_quarantine_trim(owner, READ_ONCE(mown_quarantine_bytes));
+		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
 	else
 		mown_record_free(rec);
 	rcu_read_unlock();
@@ -210,7 +209,7 @@ static struct mown_freed *mown_rcu_slot(void)
 bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		      const struct mown_caller *caller)
 {
-	u32 stack = mown_stack_save(caller->site, GFP_NOWAIT);
+	u32 stack = mown_stack_save(caller, GFP_NOWAIT);
 	struct mown_freed freed, *slot = NULL;
 	struct mown_hold hold;
 	bool dying;
@@ -238,6 +237,7 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		hold.rec->state = MOWN_RCU;
 	}
 	mown_unlock(&hold);
+	trace_free(hold.owner->name, hold.addr, caller->site);
 	if (unlikely(dying))
 		mown_record_free(hold.rec);
 	else if (unlikely(!slot))

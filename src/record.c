@@ -119,15 +119,14 @@ struct mown_record *mown_tree_next(struct mown_record *rec)
 }
 
 /*
- * Insert @rec, unless there is a record that overlaps it: then nothing happens
- * and that one is returned.
+ * Link @rec into the tree, unless there is a record that overlaps it: then
+ * nothing happens and that one is returned.
  */
-struct mown_record *mown_tree_insert(struct mown_tree *tree,
-				     struct mown_record *rec)
+static struct mown_record *mown_tree_link(struct mown_tree *tree,
+					  struct mown_record *rec)
 {
 	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
 	struct mown_record *below = NULL, *above = NULL;
-	u8 *slot;
 
 	while (*link) {
 		struct mown_record *at = mown_record_of(*link);
@@ -148,6 +147,18 @@ struct mown_record *mown_tree_insert(struct mown_tree *tree,
 	rb_link_node(&rec->node, parent, link);
 	rb_insert_color(&rec->node, &tree->root);
 	tree->records++;
+	return NULL;
+}
+
+/* As mown_tree_link(), for a record that no tree has yet. */
+struct mown_record *mown_tree_insert(struct mown_tree *tree,
+				     struct mown_record *rec)
+{
+	struct mown_record *overlap = mown_tree_link(tree, rec);
+	u8 *slot;
+
+	if (unlikely(overlap))
+		return overlap;
 	/* A slot that is full stays so: false positives cost time only. */
 	slot = mown_filter_slot(&mown_stripes[mown_stripe_index(rec->addr)],
 				rec->addr);
@@ -170,6 +181,25 @@ void mown_tree_erase(struct mown_tree *tree, struct mown_record *rec)
 	tree->records--;
 	if (*slot != U8_MAX)
 		WRITE_ONCE(*slot, *slot - 1);
+}
+
+/*
+ * Move @rec from one owner's tree to another's, unless that has a record that
+ * overlaps it: then nothing happens and that one is returned. The filter counts
+ * @rec all the time.
+ */
+struct mown_record *mown_tree_move(struct mown_tree *from,
+				   struct mown_tree *to,
+				   struct mown_record *rec)
+{
+	struct mown_record *overlap;
+
+	rb_erase(&rec->node, &from->root);
+	from->records--;
+	overlap = mown_tree_link(to, rec);
+	if (unlikely(overlap))
+		mown_tree_link(from, rec);
+	return overlap;
 }
 
 int mown_record_init(void)

@@ -11,10 +11,12 @@
 #include <linux/kfifo.h>
 #include <linux/log2.h>
 #include <linux/panic.h>
+#include <linux/poison.h>
 #include <linux/ratelimit.h>
 #include <linux/seq_buf.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
+#include <trace/events/mown.h>
 
 #include "compat.h"
 #include "mown.h"
@@ -23,8 +25,6 @@
 #undef pr_fmt
 #define pr_fmt(fmt) fmt
 
-/* Reports kept. */
-#define MOWN_HISTORY_MAX 64
 /* A block with three stacks fits. */
 #define MOWN_BLOCK_LEN 8192
 /* Events that may wait: a power of two. */
@@ -51,6 +51,9 @@ struct mown_block {
 	char text[];
 };
 
+/* The knob: how many reports are kept, and how many accounts of exits.c. */
+unsigned int mown_history_max = 64;
+
 static DEFINE_MUTEX(mown_history_lock);
 static LIST_HEAD(mown_history);
 static unsigned int mown_history_nr;
@@ -75,6 +78,9 @@ static const char * const mown_titles[MOWN_NR_VIOLATIONS] = {
 	[MOWN_DOUBLE_FREE] = "double-free",
 	[MOWN_UNKNOWN_FREE] = "unknown-free",
 	[MOWN_INTERIOR_FREE] = "interior-free",
+	[MOWN_FOREIGN_FREE] = "foreign-free",
+	[MOWN_USE_AFTER_FREE] = "use-after-free",
+	[MOWN_LIMIT] = "limit",
 	[MOWN_LEFT_BEHIND] = "left-behind",
 };
 
@@ -116,18 +122,35 @@ static void mown_format_place(struct seq_buf *s, const char *what,
 	mown_format_stack(s, owner, place->stack);
 }
 
+/* Whoever wrote to a released object is not known; who had released it is. */
+static bool mown_is_late(const struct mown_event *event)
+{
+	return event->violation == MOWN_USE_AFTER_FREE;
+}
+
 static void mown_format_title(struct seq_buf *s, const struct mown_event *event)
 {
+	const struct mown_place *place = mown_is_late(event) ? &event->freed :
+							       &event->now;
 	char name[MOWN_SYMBOL_LEN];
 
-	mown_symbol(NULL, event->now.site, name, sizeof(name));
-	seq_buf_printf(s, "%s in %s", mown_titles[event->violation], name);
+	mown_symbol(place->own ? event->owner : NULL, place->site, name,
+		    sizeof(name));
+	seq_buf_printf(s, "%s %s %s", mown_titles[event->violation],
+		       mown_is_late(event) ? "of what was freed in" : "in",
+		       name);
 }
 
 static void mown_format_object(struct seq_buf *s,
 			       const struct mown_event *event,
 			       unsigned int number)
 {
+	if (event->violation == MOWN_LIMIT) {
+		seq_buf_printf(s, "%s has %lu bytes of %lu, and wants %zu more\n",
+			       event->name, event->charged, event->limit,
+			       event->size);
+		return;
+	}
 	if (!event->object) {
 		seq_buf_printf(s, "object #%u at %p: not recorded for any module\n",
 			       number, (void *)event->ptr);
@@ -140,6 +163,19 @@ static void mown_format_object(struct seq_buf *s,
 		seq_buf_printf(s, ", freed pointer %lu bytes inside",
 			       event->ptr - event->object);
 	seq_buf_printf(s, "\n");
+}
+
+static void mown_format_now(struct seq_buf *s, const struct mown_event *event)
+{
+	const char *what = event->violation == MOWN_LIMIT ? "wanted" :
+			   event->released ? "freed again" : "freed";
+
+	if (mown_is_late(event))
+		seq_buf_printf(s, "written at offset %zu: %*ph, where all was %02x\n",
+			       event->offset, (int)event->nr_bytes,
+			       event->bytes, POISON_FREE);
+	else
+		mown_format_place(s, what, event, &event->now, event->comm);
 }
 
 /* The whole block, lines ended each. Any context. */
@@ -162,8 +198,7 @@ static void mown_format(const struct mown_event *event, unsigned int number,
 		seq_buf_printf(&s, "first freed by kfree_rcu(), place not known\n");
 	else if (event->released)
 		seq_buf_printf(&s, "first freed just now, on another cpu\n");
-	mown_format_place(&s, event->released ? "freed again" : "freed", event,
-			  &event->now, event->comm);
+	mown_format_now(&s, event);
 	seq_buf_printf(&s, "%s\n", event->action);
 	text[min_t(size_t, s.len, MOWN_BLOCK_LEN - 1)] = '\0';
 }
@@ -177,6 +212,7 @@ static void mown_print(char *text)
 		pr_err("%s\n", line);
 }
 
+/* The policy of the event is panic. */
 static void mown_panic(const struct mown_event *event)
 {
 	static atomic_t once;
@@ -226,6 +262,22 @@ static void mown_drop_block(struct mown_block *block)
 	kfree(block);
 }
 
+static void mown_history_trim(unsigned int max)
+{
+	lockdep_assert_held(&mown_history_lock);
+	while (mown_history_nr > max)
+		mown_drop_block(list_first_entry(&mown_history,
+						 struct mown_block, list));
+}
+
+/* Keep no more than @max reports of those that there are. */
+void mown_reports_trim(unsigned int max)
+{
+	mutex_lock(&mown_history_lock);
+	mown_history_trim(max);
+	mutex_unlock(&mown_history_lock);
+}
+
 static void mown_keep(const struct mown_event *event, unsigned int number,
 		      const char *text)
 {
@@ -242,9 +294,8 @@ static void mown_keep(const struct mown_event *event, unsigned int number,
 	memcpy(block->text, text, len);
 	list_add_tail(&block->list, &mown_history);
 	mown_history_bytes += sizeof(*block) + len;
-	if (++mown_history_nr > MOWN_HISTORY_MAX)
-		mown_drop_block(list_first_entry(&mown_history,
-						 struct mown_block, list));
+	mown_history_nr++;
+	mown_history_trim(READ_ONCE(mown_history_max));
 }
 
 static void mown_tell(const struct mown_event *event)
@@ -257,11 +308,13 @@ static void mown_tell(const struct mown_event *event)
 	number = atomic_inc_return(&mown_object_number);
 	mown_format(event, number, mown_work_text);
 	mown_keep(event, number, mown_work_text);
-	limit = &mown_log_limits[hash_long(event->now.site,
+	limit = &mown_log_limits[hash_long(event->now.site ?: event->freed.site,
 					   MOWN_LOG_LIMIT_BITS)];
 	if (__ratelimit(limit))
 		mown_print(mown_work_text);
 	add_taint(TAINT_WARN, LOCKDEP_STILL_OK);
+	if (mown_panic_on_warn())
+		panic("mown: panic_on_warn is set");
 }
 
 static bool mown_event_get(struct mown_event *event)
@@ -305,7 +358,10 @@ void mown_report(struct mown_event *event)
 
 	if (event->owner)
 		strscpy(event->name, event->owner->name, sizeof(event->name));
-	if (mown_policy(event->violation) == MOWN_PANIC)
+	trace_violation(mown_violation_names[event->violation], event->name,
+			event->ptr, event->now.site ?: event->freed.site,
+			event->action);
+	if (mown_policy(event->owner, event->violation) == MOWN_PANIC)
 		mown_panic(event);
 	raw_spin_lock_irqsave(&mown_event_lock, flags);
 	queued = kfifo_put(&mown_events, *event);
@@ -329,12 +385,19 @@ int mown_report_show(struct seq_file *m)
 
 	seq_puts(m, "mown violations 1\n");
 	mutex_lock(&mown_history_lock);
-	list_for_each_entry(block, &mown_history, list)
-		seq_printf(m, "%s%sobject #%u is at %px, the pointer freed is %px\nseen %lu times\n",
+	list_for_each_entry(block, &mown_history, list) {
+		const struct mown_event *event = &block->event;
+
+		seq_printf(m, "%s%s",
 			   list_is_first(&block->list, &mown_history) ? "" :
-			   "\n", block->text, block->number,
-			   (void *)(block->event.object ?: block->event.ptr),
-			   (void *)block->event.ptr, block->seen);
+			   "\n", block->text);
+		if (event->ptr)
+			seq_printf(m, "object #%u is at %px, the pointer freed is %px\n",
+				   block->number,
+				   (void *)(event->object ?: event->ptr),
+				   (void *)event->ptr);
+		seq_printf(m, "seen %lu times\n", block->seen);
+	}
 	mutex_unlock(&mown_history_lock);
 	return 0;
 }

@@ -63,11 +63,19 @@ static int mown_sites_add(struct mown_sites *sites,
 	return 0;
 }
 
+static bool mown_site_wanted(enum mown_sites_of what,
+			     const struct mown_copy *copy)
+{
+	return what == MOWN_SITES_ALL ||
+	       (copy->live && !(what == MOWN_SITES_SINCE && copy->marked));
+}
+
 /*
- * Sum up the owner's live objects, or all that are recorded, by site. The
- * caller frees @sites, whatever this returns.
+ * Sum up the owner's objects by site: all that are recorded, the live ones, or
+ * the live ones since its checkpoint. The caller frees @sites, whatever this
+ * returns.
  */
-int mown_sites_collect(struct mown_owner *owner, bool live,
+int mown_sites_collect(struct mown_owner *owner, enum mown_sites_of what,
 		       struct mown_sites *sites)
 {
 	struct mown_copy copies[MOWN_COPIES];
@@ -76,7 +84,7 @@ int mown_sites_collect(struct mown_owner *owner, bool live,
 
 	while ((nr = mown_owner_copy(owner, &cursor, copies, MOWN_COPIES))) {
 		for (i = 0; i < nr; i++) {
-			if (live && !copies[i].live)
+			if (!mown_site_wanted(what, &copies[i]))
 				continue;
 			if (mown_sites_add(sites, &copies[i]))
 				return -ENOMEM;

@@ -14,19 +14,36 @@
 /* mown's own frames between the caller and stack_trace_save(). */
 #define MOWN_STACK_OWN 6
 
-unsigned int mown_stack_depth;
+/* The knob: of owners that have no number of their own. */
+int mown_stack_depth;
+
+/* Somebody's depth is not 0. */
+bool mown_stack_wanted;
+
+/* An owner has come, has gone, or has another depth; under mown_owners_lock. */
+void mown_stack_update(void)
+{
+	bool wanted = mown_stack_depth > 0;
+	struct mown_owner *owner;
+
+	lockdep_assert_held(&mown_owners_lock);
+	list_for_each_entry(owner, &mown_owners, list)
+		wanted |= owner->stack_depth > 0;
+	WRITE_ONCE(mown_stack_wanted, wanted);
+}
 
 /*
- * The depot takes its table, up to 8 MiB, when it is first wanted, and never
- * gives it back: a knob of 0 leaves the kernel as it is.
+ * The depth for @owner, or for those that have none of their own if NULL. The
+ * depot takes its table, up to 8 MiB, when it is first wanted, and never gives
+ * it back: a knob of 0 leaves the kernel as it is.
  */
-int mown_stack_set_depth(unsigned int depth)
+int mown_stack_set_depth(struct mown_owner *owner, int depth)
 {
 	int ret;
 
 	if (depth > MOWN_STACK_MAX)
 		return -ERANGE;
-	if (depth) {
+	if (depth > 0) {
 		if (!IS_ENABLED(CONFIG_STACKDEPOT) ||
 		    !IS_ENABLED(CONFIG_STACKTRACE))
 			return -EOPNOTSUPP;
@@ -34,27 +51,45 @@ int mown_stack_set_depth(unsigned int depth)
 		if (ret)
 			return ret;
 	}
-	WRITE_ONCE(mown_stack_depth, depth);
+	mutex_lock(&mown_owners_lock);
+	WRITE_ONCE(*(owner ? &owner->stack_depth : &mown_stack_depth), depth);
+	mown_stack_update();
+	mutex_unlock(&mown_owners_lock);
 	return 0;
+}
+
+static unsigned int mown_stack_depth_of(const struct module *mod)
+{
+	int depth = MOWN_STACK_INHERIT;
+	struct mown_owner *owner;
+
+	rcu_read_lock();
+	owner = mown_owner_find(mod);
+	if (owner)
+		depth = READ_ONCE(owner->stack_depth);
+	rcu_read_unlock();
+	if (depth == MOWN_STACK_INHERIT)
+		depth = READ_ONCE(mown_stack_depth);
+	return min(depth, MOWN_STACK_MAX);
 }
 
 /**
  * __mown_stack_save - keep the stack that leads to a call of mown
- * @site: the return address of that call, the first frame kept
+ * @caller: whose call; its return address is the first frame kept
  * @gfp: what the caller may wait for
  *
  * Context: Any but NMI, with no lock of mown's held.
  * Return: the stack depot's handle, or 0.
  */
-u32 __mown_stack_save(unsigned long site, gfp_t gfp)
+u32 __mown_stack_save(const struct mown_caller *caller, gfp_t gfp)
 {
+	unsigned int nr, depth = mown_stack_depth_of(caller->mod), own = 0;
 	unsigned long entries[MOWN_STACK_MAX + MOWN_STACK_OWN];
-	unsigned int nr, depth, own = 0;
 
-	depth = min_t(unsigned int, READ_ONCE(mown_stack_depth),
-		      MOWN_STACK_MAX);
+	if (!depth)
+		return 0;
 	nr = stack_trace_save(entries, depth + MOWN_STACK_OWN, 0);
-	while (own < nr && entries[own] != site)
+	while (own < nr && entries[own] != caller->site)
 		own++;
 	if (own == nr)
 		own = 0;

@@ -138,7 +138,7 @@ void mown_names_intern_init(struct mown_owner *owner)
 	struct mown_sites sites = {};
 	unsigned int i, kept = 0;
 
-	if (!mown_sites_collect(owner, false, &sites)) {
+	if (!mown_sites_collect(owner, MOWN_SITES_ALL, &sites)) {
 		for (i = 0; i < sites.nr; i++)
 			if (mown_in_range(&owner->init, sites.site[i].ip))
 				sites.site[kept++] = sites.site[i];
@@ -149,4 +149,26 @@ void mown_names_intern_init(struct mown_owner *owner)
 	}
 	mown_sites_free(&sites);
 	WRITE_ONCE(owner->init_gone, true);
+}
+
+/*
+ * The owner's module goes: objects that it has made over to others have their
+ * call sites in its text.
+ */
+void mown_names_intern_elsewhere(struct mown_owner *owner)
+{
+	struct mown_owner *other = NULL;
+	struct mown_sites sites;
+
+	if (!atomic_long_read(&owner->counts[MOWN_TRANSFERRED_OUT]))
+		return;
+	while ((other = mown_owner_next(other))) {
+		if (!atomic_long_read(&other->counts[MOWN_TRANSFERRED_IN]))
+			continue;
+		sites = (struct mown_sites) {};
+		if (!mown_sites_collect(other, MOWN_SITES_ALL, &sites))
+			mown_names_replace(other,
+					   mown_names_new(other, &sites));
+		mown_sites_free(&sites);
+	}
 }

@@ -3,10 +3,15 @@
  * /sys/kernel/mown: the knobs, and each owner's counters
  *
  *	version
- *	policy/{double_free,unknown_free,interior_free,left_behind}
- *	stack_depth
- *	quarantine_bytes
+ *	policy/{double_free,unknown_free,interior_free,...}
+ *	stack_depth quarantine_bytes history clear fail_nth
+ *	modules/NAME/policy/{double_free,...}
+ *	modules/NAME/{stack_depth,quarantine_bytes}
+ *	modules/NAME/{limit_bytes,fail_nth,checkpoint}
  *	modules/NAME/{allocated,freed,live,...}
+ *
+ * A knob is one thing, whether it is for all or for one owner. What an owner has
+ * not been told otherwise it inherits.
  *
  * Documentation/ABI/testing/sysfs-kernel-mown describes them.
  */
@@ -18,254 +23,419 @@
 
 #include "mown.h"
 
-static struct kobject *mown_kobj;
+/* How many reports and accounts may be kept at most. */
+#define MOWN_HISTORY_LIMIT 4096
+
+/**
+ * struct mown_dir - a directory of knobs
+ * @kobj: the directory
+ * @owner: whose knobs they are, NULL for all; stays until the directory is
+ *	   removed, which waits for readers
+ */
+struct mown_dir {
+	struct kobject kobj;
+	struct mown_owner *owner;
+};
+
+/**
+ * struct mown_knob - a file of such a directory
+ * @attr: its name and mode
+ * @nr: which policy, or which counter
+ * @show: prints the value for the owner, or for all if NULL
+ * @store: takes a value, or returns an error and changes nothing
+ */
+struct mown_knob {
+	struct attribute attr;
+	unsigned int nr;
+	ssize_t (*show)(struct mown_owner *owner, unsigned int nr, char *buf);
+	int (*store)(struct mown_owner *owner, unsigned int nr,
+		     const char *buf);
+};
+
+static struct mown_dir *mown_root;
 static struct kobject *mown_modules_kobj;
+
+static ssize_t mown_knob_show(struct kobject *kobj, struct attribute *attr,
+			      char *buf)
+{
+	struct mown_knob *knob = container_of(attr, struct mown_knob, attr);
+	struct mown_dir *dir = container_of(kobj, struct mown_dir, kobj);
+
+	return knob->show ? knob->show(dir->owner, knob->nr, buf) : -EIO;
+}
 
 /*
  * The mode alone is not authority: root may have no capability. And a value is
  * the whole of what was written, or a value with a NUL in it would pass.
  */
-static int mown_may_store(const char *buf, size_t count)
+static ssize_t mown_knob_store(struct kobject *kobj, struct attribute *attr,
+			       const char *buf, size_t count)
 {
+	struct mown_knob *knob = container_of(attr, struct mown_knob, attr);
+	struct mown_dir *dir = container_of(kobj, struct mown_dir, kobj);
+
+	if (!knob->store)
+		return -EIO;
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
-	return strlen(buf) == count ? 0 : -EINVAL;
+	if (strlen(buf) != count)
+		return -EINVAL;
+	return knob->store(dir->owner, knob->nr, buf) ?: count;
 }
 
-static ssize_t version_show(struct kobject *kobj, struct kobj_attribute *attr,
+static const struct sysfs_ops mown_knob_ops = {
+	.show = mown_knob_show,
+	.store = mown_knob_store,
+};
+
+static void mown_dir_release(struct kobject *kobj)
+{
+	kfree(container_of(kobj, struct mown_dir, kobj));
+}
+
+#define MOWN_KNOB(_name, _mode, _show, _store)				\
+static struct mown_knob mown_knob_##_name = {				\
+	.attr = { .name = #_name, .mode = _mode },			\
+	.show = _show,							\
+	.store = _store,						\
+}
+
+static bool mown_inherits(struct mown_owner *owner, const char *buf)
+{
+	return owner && sysfs_streq(buf, "inherit");
+}
+
+/* ---- policy/ ---- */
+
+static struct mown_knob mown_policy_knobs[MOWN_NR_VIOLATIONS];
+static struct attribute *mown_policy_attrs[MOWN_NR_VIOLATIONS + 1];
+
+static const struct attribute_group mown_policy_group = {
+	.name = "policy",
+	.attrs = mown_policy_attrs,
+};
+
+static ssize_t mown_policy_knob_show(struct mown_owner *owner, unsigned int nr,
+				     char *buf)
+{
+	return mown_policy_show(owner, nr, buf);
+}
+
+static int mown_policy_knob_store(struct mown_owner *owner, unsigned int nr,
+				  const char *buf)
+{
+	return mown_policy_set(owner, nr, buf);
+}
+
+/* ---- For all, and for an owner ---- */
+
+static ssize_t stack_depth_show(struct mown_owner *owner, unsigned int nr,
+				char *buf)
+{
+	int depth = READ_ONCE(*(owner ? &owner->stack_depth :
+					&mown_stack_depth));
+
+	if (depth == MOWN_STACK_INHERIT)
+		return sysfs_emit(buf, "inherit\n");
+	return sysfs_emit(buf, "%d\n", depth);
+}
+
+static int stack_depth_store(struct mown_owner *owner, unsigned int nr,
+			     const char *buf)
+{
+	unsigned int depth;
+	int ret;
+
+	if (mown_inherits(owner, buf))
+		return mown_stack_set_depth(owner, MOWN_STACK_INHERIT);
+	ret = kstrtouint(buf, 0, &depth);
+	if (!ret && depth > MOWN_STACK_MAX)
+		ret = -ERANGE;
+	return ret ?: mown_stack_set_depth(owner, depth);
+}
+
+MOWN_KNOB(stack_depth, 0644, stack_depth_show, stack_depth_store);
+
+static ssize_t quarantine_bytes_show(struct mown_owner *owner, unsigned int nr,
+				     char *buf)
+{
+	unsigned long bytes = READ_ONCE(*(owner ? &owner->quarantine_bytes :
+						  &mown_quarantine_bytes));
+
+	if (owner && bytes == MOWN_QUARANTINE_INHERIT)
+		return sysfs_emit(buf, "inherit\n");
+	return sysfs_emit(buf, "%lu\n", bytes);
+}
+
+static int quarantine_bytes_store(struct mown_owner *owner, unsigned int nr,
+				  const char *buf)
+{
+	unsigned long bytes = MOWN_QUARANTINE_INHERIT;
+	int ret;
+
+	if (!mown_inherits(owner, buf)) {
+		ret = kstrtoul(buf, 0, &bytes);
+		if (!ret && bytes >> PAGE_SHIFT > totalram_pages())
+			ret = -ERANGE;
+		if (ret)
+			return ret;
+	}
+	mown_quarantine_set(owner, bytes);
+	return 0;
+}
+
+MOWN_KNOB(quarantine_bytes, 0644, quarantine_bytes_show,
+	  quarantine_bytes_store);
+
+static ssize_t fail_nth_show(struct mown_owner *owner, unsigned int nr,
+			     char *buf)
+{
+	return owner ? sysfs_emit(buf, "%lu\n", mown_fail_get(owner)) :
+		       mown_fail_show(buf);
+}
+
+static int fail_nth_store(struct mown_owner *owner, unsigned int nr,
+			  const char *buf)
+{
+	unsigned long nth;
+
+	if (!owner)
+		return mown_fail_write(buf);
+	return kstrtoul(buf, 0, &nth) ?: mown_fail_set(owner, nth);
+}
+
+MOWN_KNOB(fail_nth, 0644, fail_nth_show, fail_nth_store);
+
+/* ---- For all ---- */
+
+static ssize_t version_show(struct mown_owner *owner, unsigned int nr,
 			    char *buf)
 {
 	return sysfs_emit(buf, "%s\n", MOWN_VERSION);
 }
 
-static struct kobj_attribute mown_version_attr = __ATTR_RO(version);
+MOWN_KNOB(version, 0444, version_show, NULL);
 
-static ssize_t stack_depth_show(struct kobject *kobj,
-				struct kobj_attribute *attr, char *buf)
+static ssize_t history_show(struct mown_owner *owner, unsigned int nr,
+			    char *buf)
 {
-	return sysfs_emit(buf, "%u\n", READ_ONCE(mown_stack_depth));
+	return sysfs_emit(buf, "%u\n", READ_ONCE(mown_history_max));
 }
 
-static ssize_t stack_depth_store(struct kobject *kobj,
-				 struct kobj_attribute *attr, const char *buf,
-				 size_t count)
+static int history_store(struct mown_owner *owner, unsigned int nr,
+			 const char *buf)
 {
-	unsigned int depth;
+	unsigned int max;
 	int ret;
 
-	ret = mown_may_store(buf, count);
-	if (!ret)
-		ret = kstrtouint(buf, 0, &depth);
-	if (!ret)
-		ret = mown_stack_set_depth(depth);
-	return ret ?: count;
-}
-
-static struct kobj_attribute mown_stack_depth_attr = __ATTR_RW(stack_depth);
-
-static ssize_t quarantine_bytes_show(struct kobject *kobj,
-				     struct kobj_attribute *attr, char *buf)
-{
-	return sysfs_emit(buf, "%lu\n", READ_ONCE(mown_quarantine_bytes));
-}
-
-static ssize_t quarantine_bytes_store(struct kobject *kobj,
-				      struct kobj_attribute *attr,
-				      const char *buf, size_t count)
-{
-	struct mown_owner *owner = NULL;
-	unsigned long bytes;
-	int ret;
-
-	ret = mown_may_store(buf, count);
-	if (!ret)
-		ret = kstrtoul(buf, 0, &bytes);
-	if (!ret && bytes >> PAGE_SHIFT > totalram_pages())
+	ret = kstrtouint(buf, 0, &max);
+	if (!ret && max > MOWN_HISTORY_LIMIT)
 		ret = -ERANGE;
 	if (ret)
 		return ret;
-	WRITE_ONCE(mown_quarantine_bytes, bytes);
-	/* Whoever goes by the old number has put its object there after this. */
-	synchronize_rcu();
-	while ((owner = mown_owner_next(owner)))
-		mown_quarantine_trim(owner, bytes);
-	return count;
+	WRITE_ONCE(mown_history_max, max);
+	mown_reports_trim(max);
+	mown_exits_trim(max);
+	return 0;
 }
 
-static struct kobj_attribute mown_quarantine_bytes_attr =
-	__ATTR_RW(quarantine_bytes);
+MOWN_KNOB(history, 0644, history_show, history_store);
 
-static struct attribute *mown_attrs[] = {
-	&mown_version_attr.attr,
-	&mown_stack_depth_attr.attr,
-	&mown_quarantine_bytes_attr.attr,
+static int clear_store(struct mown_owner *owner, unsigned int nr,
+		       const char *buf)
+{
+	if (!sysfs_streq(buf, "1"))
+		return -EINVAL;
+	mown_report_flush();
+	mown_reports_trim(0);
+	mown_exits_trim(0);
+	return 0;
+}
+
+MOWN_KNOB(clear, 0200, NULL, clear_store);
+
+static struct attribute *mown_root_attrs[] = {
+	&mown_knob_version.attr,
+	&mown_knob_stack_depth.attr,
+	&mown_knob_quarantine_bytes.attr,
+	&mown_knob_history.attr,
+	&mown_knob_clear.attr,
+	&mown_knob_fail_nth.attr,
 	NULL,
 };
 
-static const struct attribute_group mown_group = {
-	.attrs = mown_attrs,
+static const struct attribute_group mown_root_group = {
+	.attrs = mown_root_attrs,
 };
 
-/* ---- policy/ ---- */
-
-static struct kobj_attribute mown_policy_attrs[MOWN_NR_VIOLATIONS];
-static struct attribute *mown_policy_list[MOWN_NR_VIOLATIONS + 1];
-
-static const struct attribute_group mown_policy_group = {
-	.name = "policy",
-	.attrs = mown_policy_list,
+static const struct attribute_group *mown_root_groups[] = {
+	&mown_root_group,
+	&mown_policy_group,
+	NULL,
 };
 
-static ssize_t mown_policy_attr_show(struct kobject *kobj,
-				     struct kobj_attribute *attr, char *buf)
+static const struct kobj_type mown_root_type = {
+	.release = mown_dir_release,
+	.sysfs_ops = &mown_knob_ops,
+	.default_groups = mown_root_groups,
+};
+
+/* ---- For an owner ---- */
+
+static ssize_t limit_bytes_show(struct mown_owner *owner, unsigned int nr,
+				char *buf)
 {
-	return mown_policy_show(attr - mown_policy_attrs, buf);
+	return sysfs_emit(buf, "%lu\n", READ_ONCE(owner->limit_bytes));
 }
 
-static ssize_t mown_policy_attr_store(struct kobject *kobj,
-				      struct kobj_attribute *attr,
-				      const char *buf, size_t count)
+static int limit_bytes_store(struct mown_owner *owner, unsigned int nr,
+			     const char *buf)
 {
-	int ret = mown_may_store(buf, count);
+	unsigned long bytes;
+	int ret;
 
+	ret = kstrtoul(buf, 0, &bytes);
+	if (!ret && bytes > LONG_MAX)
+		ret = -ERANGE;
 	if (!ret)
-		ret = mown_policy_set(attr - mown_policy_attrs, buf);
-	return ret ?: count;
+		mown_limit_set(owner, bytes);
+	return ret;
 }
 
-static void mown_policy_attrs_init(void)
+MOWN_KNOB(limit_bytes, 0644, limit_bytes_show, limit_bytes_store);
+
+static int checkpoint_store(struct mown_owner *owner, unsigned int nr,
+			    const char *buf)
 {
-	int i;
-
-	for (i = 0; i < MOWN_NR_VIOLATIONS; i++) {
-		struct kobj_attribute *attr = &mown_policy_attrs[i];
-
-		sysfs_attr_init(&attr->attr);
-		attr->attr.name = mown_violation_names[i];
-		attr->attr.mode = 0644;
-		attr->show = mown_policy_attr_show;
-		attr->store = mown_policy_attr_store;
-		mown_policy_list[i] = &attr->attr;
-	}
+	if (!sysfs_streq(buf, "mark"))
+		return -EINVAL;
+	mown_owner_mark(owner);
+	return 0;
 }
 
-/* ---- modules/NAME/ ---- */
+MOWN_KNOB(checkpoint, 0200, NULL, checkpoint_store);
 
-/**
- * struct mown_owner_dir - an owner's directory
- * @kobj: the directory
- * @owner: stays until the directory is removed, which waits for readers
- */
-struct mown_owner_dir {
-	struct kobject kobj;
-	struct mown_owner *owner;
-};
-
-static struct attribute mown_count_attrs[MOWN_NR_COUNTS];
-static struct attribute *mown_count_attr_list[MOWN_NR_COUNTS + 1];
+static struct mown_knob mown_count_knobs[MOWN_NR_COUNTS];
+static struct attribute *mown_count_attrs[MOWN_NR_COUNTS + 1];
 
 static const struct attribute_group mown_count_group = {
-	.attrs = mown_count_attr_list,
+	.attrs = mown_count_attrs,
 };
 
-__ATTRIBUTE_GROUPS(mown_count);
-
-static void mown_count_attrs_init(void)
+static ssize_t mown_count_show(struct mown_owner *owner, unsigned int nr,
+			       char *buf)
 {
-	int i;
+	struct mown_sums sums;
 
+	mown_owner_sum(owner, &sums);
+	return sysfs_emit(buf, "%lu\n", sums.value[nr]);
+}
+
+static struct attribute *mown_owner_attrs[] = {
+	&mown_knob_stack_depth.attr,
+	&mown_knob_quarantine_bytes.attr,
+	&mown_knob_fail_nth.attr,
+	&mown_knob_limit_bytes.attr,
+	&mown_knob_checkpoint.attr,
+	NULL,
+};
+
+static const struct attribute_group mown_owner_group = {
+	.attrs = mown_owner_attrs,
+};
+
+static const struct attribute_group *mown_owner_groups[] = {
+	&mown_owner_group,
+	&mown_count_group,
+	&mown_policy_group,
+	NULL,
+};
+
+static const struct kobj_type mown_owner_type = {
+	.release = mown_dir_release,
+	.sysfs_ops = &mown_knob_ops,
+	.default_groups = mown_owner_groups,
+};
+
+/* ---- Coming and going ---- */
+
+static void mown_knobs_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < MOWN_NR_VIOLATIONS; i++) {
+		mown_policy_knobs[i] = (struct mown_knob) {
+			.attr = { .name = mown_violation_names[i],
+				  .mode = 0644 },
+			.nr = i,
+			.show = mown_policy_knob_show,
+			.store = mown_policy_knob_store,
+		};
+		mown_policy_attrs[i] = &mown_policy_knobs[i].attr;
+	}
 	for (i = 0; i < MOWN_NR_COUNTS; i++) {
-		sysfs_attr_init(&mown_count_attrs[i]);
-		mown_count_attrs[i].name = mown_count_names[i];
-		mown_count_attrs[i].mode = 0400;
-		mown_count_attr_list[i] = &mown_count_attrs[i];
+		mown_count_knobs[i] = (struct mown_knob) {
+			.attr = { .name = mown_count_names[i], .mode = 0400 },
+			.nr = i,
+			.show = mown_count_show,
+		};
+		mown_count_attrs[i] = &mown_count_knobs[i].attr;
 	}
 }
 
-static ssize_t mown_count_show(struct kobject *kobj, struct attribute *attr,
-			       char *buf)
+static struct mown_dir *mown_dir_new(struct kobject *parent, const char *name,
+				     struct mown_owner *owner)
 {
-	struct mown_owner_dir *dir = container_of(kobj, struct mown_owner_dir,
-						  kobj);
-	struct mown_sums sums;
-
-	mown_owner_sum(dir->owner, &sums);
-	return sysfs_emit(buf, "%lu\n", sums.value[attr - mown_count_attrs]);
-}
-
-static const struct sysfs_ops mown_count_ops = {
-	.show = mown_count_show,
-};
-
-static void mown_owner_dir_release(struct kobject *kobj)
-{
-	kfree(container_of(kobj, struct mown_owner_dir, kobj));
-}
-
-static const struct kobj_type mown_owner_dir_type = {
-	.release = mown_owner_dir_release,
-	.sysfs_ops = &mown_count_ops,
-	.default_groups = mown_count_groups,
-};
-
-/* An owner whose directory cannot be made goes without. */
-void mown_sysfs_add(struct mown_owner *owner)
-{
-	struct mown_owner_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
+	struct mown_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
 
 	if (!dir)
-		return;
+		return NULL;
 	dir->owner = owner;
-	if (kobject_init_and_add(&dir->kobj, &mown_owner_dir_type,
-				 mown_modules_kobj, "%s", owner->name))
+	if (kobject_init_and_add(&dir->kobj, owner ? &mown_owner_type :
+						     &mown_root_type,
+				 parent, "%s", name)) {
 		kobject_put(&dir->kobj);
-	else
-		owner->sysfs = dir;
+		return NULL;
+	}
+	return dir;
 }
 
 /* Waits for readers, so not with a lock that one may want. */
-void mown_sysfs_remove(struct mown_owner *owner)
+static void mown_dir_remove(struct mown_dir *dir)
 {
-	struct mown_owner_dir *dir = owner->sysfs;
-
-	owner->sysfs = NULL;
 	if (!dir)
 		return;
 	kobject_del(&dir->kobj);
 	kobject_put(&dir->kobj);
 }
 
+/* An owner whose directory cannot be made goes without. */
+void mown_sysfs_add(struct mown_owner *owner)
+{
+	owner->sysfs = mown_dir_new(mown_modules_kobj, owner->name, owner);
+}
+
+void mown_sysfs_remove(struct mown_owner *owner)
+{
+	mown_dir_remove(owner->sysfs);
+	owner->sysfs = NULL;
+}
+
 int mown_sysfs_init(void)
 {
-	int ret = -ENOMEM;
-
-	mown_policy_attrs_init();
-	mown_count_attrs_init();
-	mown_kobj = kobject_create_and_add("mown", kernel_kobj);
-	if (!mown_kobj)
-		return ret;
-	mown_modules_kobj = kobject_create_and_add("modules", mown_kobj);
-	if (!mown_modules_kobj)
-		goto put_mown;
-	ret = sysfs_create_group(mown_kobj, &mown_policy_group);
-	if (ret)
-		goto put_modules;
-	ret = sysfs_create_group(mown_kobj, &mown_group);
-	if (ret)
-		goto put_modules;
-	return 0;
-
-put_modules:
-	kobject_put(mown_modules_kobj);
-put_mown:
-	kobject_put(mown_kobj);
-	return ret;
+	mown_knobs_init();
+	mown_root = mown_dir_new(kernel_kobj, "mown", NULL);
+	if (!mown_root)
+		return -ENOMEM;
+	mown_modules_kobj = kobject_create_and_add("modules", &mown_root->kobj);
+	if (mown_modules_kobj)
+		return 0;
+	mown_dir_remove(mown_root);
+	return -ENOMEM;
 }
 
 void mown_sysfs_exit(void)
 {
-	sysfs_remove_group(mown_kobj, &mown_group);
-	sysfs_remove_group(mown_kobj, &mown_policy_group);
 	kobject_put(mown_modules_kobj);
-	kobject_put(mown_kobj);
+	mown_dir_remove(mown_root);
 }

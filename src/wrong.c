@@ -21,6 +21,22 @@ void mown_describe_call(struct mown_event *event, unsigned long ptr,
 	memcpy(event->comm, current->comm, sizeof(event->comm));
 }
 
+/* When and by whom the object was released, from its slot. */
+void mown_describe_freed(struct mown_event *event,
+			 const struct mown_freed *freed)
+{
+	event->alloc.dated = true;
+	event->alloc.when = freed->alloc_when;
+	event->alloc.stack = freed->alloc_stack;
+	event->freed.dated = true;
+	event->freed.own = freed->own;
+	event->freed.site = freed->site;
+	event->freed.stack = freed->stack;
+	event->freed.when = freed->when;
+	event->freed.pid = freed->pid;
+	event->freed.cpu = freed->cpu;
+}
+
 /* The stripe of @rec is locked. */
 void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 			  const struct mown_record *rec)
@@ -56,18 +72,8 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 		break;
 	}
 	/* On its way in or out: by whom is not known, nor since when. */
-	if (!known || !freed.site)
-		return;
-	event->alloc.dated = true;
-	event->alloc.when = freed.alloc_when;
-	event->alloc.stack = freed.alloc_stack;
-	event->freed.dated = true;
-	event->freed.own = freed.own;
-	event->freed.site = freed.site;
-	event->freed.stack = freed.stack;
-	event->freed.when = freed.when;
-	event->freed.pid = freed.pid;
-	event->freed.cpu = freed.cpu;
+	if (known && freed.site)
+		mown_describe_freed(event, &freed);
 }
 
 /*
@@ -127,16 +133,23 @@ static bool mown_describe_interior(struct mown_event *event,
 }
 
 /*
- * No live object starts at what @caller frees; @event says so, and which
- * released one does, if any. Returns whether the free is passed on to the
+ * No live object that @caller may free starts at what it frees; @event says so,
+ * and which released or foreign one does, if any. Returns whether the free is passed on to the
  * kernel all the same. One that is to be resized is not freed for sure.
  */
 static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 			    const struct mown_caller *caller, bool resize)
 {
-	enum mown_word word = mown_policy(MOWN_UNKNOWN_FREE);
+	enum mown_word word = mown_policy(me, MOWN_UNKNOWN_FREE);
 
-	event->now.stack = mown_stack_save(caller->site, GFP_NOWAIT);
+	event->now.stack = mown_stack_save(caller, GFP_NOWAIT);
+	if (event->object && !event->released) {
+		event->violation = MOWN_FOREIGN_FREE;
+		event->action = "refused; the object stays allocated";
+		mown_count(event->owner, MOWN_FOREIGN_FREES);
+		mown_report(event);
+		return false;
+	}
 	if (event->object) {
 		event->violation = MOWN_DOUBLE_FREE;
 		event->action = event->rcu ?

@@ -73,6 +73,9 @@ void __mown_kfree_bulk(size_t n, void **ptrs, struct module *mod,
 		       enum mown_way way);
 void __mown_kfree_rcu(struct rcu_head *head, void *ptr, struct module *mod,
 		      enum mown_way way);
+int __mown_transfer(const void *ptr, struct module *to, struct module *mod,
+		    enum mown_way way);
+int __mown_disown(const void *ptr, struct module *mod, enum mown_way way);
 
 /*
  * The inline functions below are always inlined, so that the call site that
@@ -214,7 +217,9 @@ void *mown_memdup_user(const void __user *src, size_t len)
 {
 	void *ptr = memdup_user(src, len);
 
-	return IS_ERR(ptr) ? ptr : __mown_tracked(ptr, len, GFP_KERNEL);
+	if (IS_ERR(ptr))
+		return ptr;
+	return __mown_tracked(ptr, len, GFP_KERNEL) ?: ERR_PTR(-ENOMEM);
 }
 
 static __always_inline
@@ -222,7 +227,9 @@ void *mown_memdup_user_nul(const void __user *src, size_t len)
 {
 	void *ptr = memdup_user_nul(src, len);
 
-	return IS_ERR(ptr) ? ptr : __mown_tracked(ptr, len + 1, GFP_KERNEL);
+	if (IS_ERR(ptr))
+		return ptr;
+	return __mown_tracked(ptr, len + 1, GFP_KERNEL) ?: ERR_PTR(-ENOMEM);
 }
 
 static __always_inline
@@ -305,5 +312,17 @@ do {									\
 	__mown_kfree_rcu(NULL, (void *)(ptr), THIS_MODULE, MOWN_WAY);	\
 	barrier();							\
 } while (0)
+
+/* Make an object over to the module @to, which is to free it from here on. */
+static __always_inline int mown_transfer(const void *ptr, struct module *to)
+{
+	return __mown_called(__mown_transfer(ptr, to, THIS_MODULE, MOWN_WAY));
+}
+
+/* Give an object to the kernel for good: nobody under mown is to free it. */
+static __always_inline int mown_disown(const void *ptr)
+{
+	return __mown_called(__mown_disown(ptr, THIS_MODULE, MOWN_WAY));
+}
 
 #endif /* _LINUX_MOWN_H */

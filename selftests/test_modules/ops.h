@@ -193,6 +193,23 @@ static noinline void op_differs(struct op *op)
 	op->ptr = memchr_inv(PTR(0), op->arg[2], op->arg[1]);
 }
 
+/* The module, by which others can make objects over to it. */
+static noinline void op_this_module(struct op *op)
+{
+	op->ptr = THIS_MODULE;
+}
+
+/* These two give an errno. */
+static noinline void op_transfer(struct op *op)
+{
+	op->ptr = ERR_PTR(mown_transfer(PTR(0), PTR(1)));
+}
+
+static noinline void op_disown(struct op *op)
+{
+	op->ptr = ERR_PTR(mown_disown(PTR(0)));
+}
+
 #define OP(name) { #name, op_##name }
 
 static const struct {
@@ -234,6 +251,9 @@ static const struct {
 	OP(raw_kfree),
 	OP(fill),
 	OP(differs),
+	OP(this_module),
+	OP(transfer),
+	OP(disown),
 };
 
 /* ---- Contexts ---- */
@@ -315,6 +335,7 @@ static ssize_t ops_write(struct file *file, const char __user *buf,
 {
 	struct op op = {};
 	const char *context;
+	bool no_object;
 	char line[256];
 	int err;
 
@@ -329,10 +350,11 @@ static ssize_t ops_write(struct file *file, const char __user *buf,
 
 	mutex_lock(&ops_lock);
 	err = ops_run(&op, context);
-	/* What differs() gives need not be an object. */
+	/* What these two give need not be an object. */
+	no_object = IS_ERR(op.ptr) || op.func == op_differs ||
+		    op.func == op_this_module;
 	scnprintf(ops_result, sizeof(ops_result), "%lx %zu %s\n",
-		  (unsigned long)op.ptr,
-		  IS_ERR(op.ptr) || op.func == op_differs ? 0 : ksize(op.ptr),
+		  (unsigned long)op.ptr, no_object ? 0 : ksize(op.ptr),
 		  op.context ?: "");
 	mutex_unlock(&ops_lock);
 	return err ?: len;

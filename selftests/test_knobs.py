@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Knobs of one owner: policies of its own, limits, checkpoints, objects that change hands; and
+the history, which can be made shorter and cleared."""
+import contextlib
+import ctypes
+import errno
+import os
+from typing import Callable, Iterator
+
+from ksft_mown import (DEBUGFS, SYSFS, Ops, exits, knob, live, ops, policy, read_file, read_lines,
+                       run_cases, stats, violations, wait_for, write_file)
+
+API, DROPIN = "mown_test_ops", "mown_dropin_ops"
+
+# What memdup_user() copies.
+USER = ctypes.create_string_buffer(16)
+USER_ADDR = ctypes.addressof(USER)
+
+
+def file_of(module: str, name: str) -> str:
+    """The path of the owner's file in sysfs."""
+    return f"{SYSFS}/modules/{module}/{name}"
+
+
+def errno_of(func: Callable[[], object]) -> int:
+    """The errno that FUNC raises, or 0."""
+    try:
+        func()
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+def refused(path: str, text: str, expected: int) -> None:
+    """A write of TEXT is that error and changes nothing that can be read."""
+    before = read_file(path) if os.access(path, os.R_OK) and os.stat(path).st_mode & 0o444 else ""
+    got = errno_of(lambda: write_file(path, text))
+    assert got == expected, f"{path}: {text!r}: {errno.errorcode.get(got, got)}"
+    if before:
+        assert read_file(path) == before, f"{path}: {text!r} is refused, and yet a change"
+
+
+def as_errno(pointer: int) -> int:
+    """The errno in what transfer and disown give."""
+    return (1 << 64) - pointer if pointer else 0
+
+
+def alloc(heap: Ops, size: int) -> int:
+    """An object of SIZE bytes."""
+    pointer = heap.call("kmalloc", size).pointer
+    assert pointer, f"no {size} bytes"
+    return pointer
+
+
+# ---- Policies and sizes of one owner ----
+
+def own_policy() -> None:
+    """A word of its own holds for the owner alone, until it inherits again."""
+    with ops(API) as api, ops(DROPIN) as dropin:
+        path = file_of(DROPIN, "policy/unknown_free")
+        assert read_file(path) == "[inherit] auto warn panic pass\n", read_file(path)
+        write_file(path, "warn")
+        assert read_file(path) == "inherit auto [warn] panic pass\n", read_file(path)
+        for word in ("reclaim", "warned", "\n", "inherit auto"):
+            refused(path, word, errno.EINVAL)
+        refused(f"{SYSFS}/policy/unknown_free", "inherit", errno.EINVAL)
+        raw = dropin.call("raw_kmalloc", 100).pointer
+        dropin.call("kfree", raw)
+        assert stats(DROPIN)["unknown_frees"] == 1, "its own word does not hold"
+        # The other one goes by what holds for all
+        with policy("unknown_free", "pass"):
+            api.call("kfree", raw)
+            assert stats(API)["unknown_passed"] == 1, "another's word holds for it"
+            raw = dropin.call("raw_kmalloc", 100).pointer
+            dropin.call("kfree", raw)
+            assert stats(DROPIN)["unknown_frees"] == 2, "the word for all wins over its own"
+            write_file(path, "inherit")
+            dropin.call("kfree", raw)
+            assert stats(DROPIN)["unknown_passed"] == 1, "it does not inherit again"
+
+
+def own_left_behind() -> None:
+    """What becomes of the objects left behind is decided by the owner's word."""
+    with ops(API) as heap:
+        write_file(file_of(API, "policy/left_behind"), "report")
+        alloc(heap, 100)
+    block = exits(API)[-1]
+    assert (block.left, block.reclaimed) == (1, 0), f"{block}"
+
+
+def own_quarantine() -> None:
+    """quarantine_bytes of one owner: smaller at once, off, and inherited again."""
+    path = file_of(API, "quarantine_bytes")
+    with ops(API) as heap, ops(DROPIN) as other:
+        assert read_file(path) == "inherit\n"
+        for _ in range(8):
+            heap.call("kfree", alloc(heap, 1024))
+            other.call("kfree", alloc(other, 1024))
+        write_file(path, "4096")
+        assert stats(API)["quarantined_bytes"] == 4096, "a smaller number takes no effect"
+        assert stats(DROPIN)["quarantined_bytes"] == 8192, "another's quarantine shrinks"
+        write_file(path, "0")
+        heap.call("kfree", alloc(heap, 1024))
+        assert stats(API)["quarantined"] == 0, "there is a quarantine though it is off"
+        for text, error in (("x", errno.EINVAL), ("", 0), (str(1 << 62), errno.ERANGE),
+                            (str(1 << 64), errno.ERANGE), ("inherited", errno.EINVAL)):
+            if text:
+                refused(path, text, error)
+        with knob("quarantine_bytes", 0):
+            write_file(path, "4096")
+            heap.call("kfree", alloc(heap, 1024))
+            assert stats(API)["quarantined"] == 1, "its own number does not hold"
+            write_file(path, "inherit")
+            assert stats(API)["quarantined"] == 0, "what it inherits does not hold at once"
+
+
+def foreign() -> None:
+    """foreign_free of the object's owner: refused and reported, and the object lives."""
+    before = len(violations())
+    with ops(API) as heap, ops(DROPIN) as other:
+        addr = alloc(heap, 100)
+        write_file(file_of(API, "policy/foreign_free"), "warn")
+        for function in ("kfree", "kvfree", "kfree_rcu", "krealloc"):
+            other.call(function, addr, *([200] if function == "krealloc" else []))
+        counts = stats(API)
+        assert (counts["foreign_frees"], counts["live"], counts["freed"]) == (4, 1, 0), counts
+        wait_for(lambda: len(violations()) >= before + 4, 10, "four reports")
+        for report in violations()[-4:]:
+            lines = report.splitlines()
+            assert lines[0].startswith("BUG: mown: foreign-free in op_") and DROPIN in lines[0]
+            assert "refused; the object stays allocated" in lines, report
+        heap.call("kfree", addr)
+        assert stats(API)["live"] == 0
+
+
+# ---- limit_bytes ----
+
+def limit() -> None:
+    """What would pass the limit fails, exactly; what is freed makes room again."""
+    path = file_of(API, "limit_bytes")
+    before = len(violations())
+    with ops(API) as heap:
+        for text in ("x", "-1", "\n", "max"):
+            refused(path, text, errno.EINVAL)
+        refused(path, str(1 << 63), errno.ERANGE)
+        assert read_file(path) == "0\n"
+        old = alloc(heap, 1000)
+        write_file(path, "3000")
+        objects = [alloc(heap, 1000), alloc(heap, 999)]
+        assert heap.call("kmalloc", 2).pointer == 0, "one byte too much was given"
+        objects.append(alloc(heap, 1))
+        counts = stats(API)
+        assert (counts["limited"], counts["live_bytes"], counts["allocated"]) == (1, 3000, 4), counts
+        # It moves, so both are there for a moment; the old one stays what it was
+        assert heap.call("krealloc", old, 5000).pointer == 0
+        heap.call("fill", old, 1000, 1)
+        # Fewer bytes where it is make room, more are counted
+        assert heap.call("krealloc", old, 500).pointer == old
+        objects.append(alloc(heap, 500))
+        assert heap.call("krealloc", old, 600).pointer == old
+        assert stats(API)["live_bytes"] == 3100
+        assert heap.call("kmalloc", 1).pointer == 0
+        heap.call("kfree", objects.pop(0))
+        objects.append(alloc(heap, 900))
+        assert heap.call("kmalloc", 1).pointer == 0
+        # Errors where an error is the answer, and interrupts are no exception
+        assert as_errno(heap.call("memdup_user", USER_ADDR, 16).pointer) == errno.ENOMEM
+        assert heap.call("kmalloc", 1, context="hardirq").pointer == 0
+        # Below what is live: nothing happens to that
+        write_file(path, "1")
+        assert heap.call("kmalloc", 1).pointer == 0
+        for addr in [old, *objects]:
+            heap.call("kfree", addr)
+        assert stats(API)["live_bytes"] == 0
+        addr = alloc(heap, 1)
+        assert heap.call("kmalloc", 1).pointer == 0
+        write_file(path, "0")
+        heap.call("kfree", alloc(heap, 100000))
+        # And once more: what was charged while there was no limit
+        alloc(heap, 99)
+        write_file(path, "100")
+        assert heap.call("kmalloc", 1).pointer == 0, "what was live before is not counted"
+        heap.call("kfree", addr)
+        heap.call("kfree", alloc(heap, 1))
+        wait_for(lambda: len(violations()) > before, 10, "a report")
+        report = next(r for r in violations()[before:] if "limit in op_kmalloc" in r)
+        assert f"{API} has 2999 bytes of 3000, and wants 2 more" in report, report
+        assert "refused; the caller got no memory" in report, report
+        # Counted only
+        before = len(violations())
+        with policy("limit", "pass"):
+            limited = stats(API)["limited"]
+            assert heap.call("kzalloc", 100).pointer == 0
+            assert stats(API)["limited"] == limited + 1
+    assert not any("op_kzalloc" in r for r in violations()[before:]), "reported all the same"
+
+
+# ---- Checkpoints ----
+
+def since(module: str) -> list[tuple[int, int, str]]:
+    """COUNT, BYTES and SITE of each line of since."""
+    lines = (line.split(None, 3) for line in
+             read_lines(f"{DEBUGFS}/{module}/since", "mown since 1: count bytes family site"))
+    return [(int(words[0]), int(words[1]), words[3].split("+")[0]) for words in lines]
+
+
+def checkpoint() -> None:
+    """After a mark, since has what was allocated later and lives, by site."""
+    path = file_of(API, "checkpoint")
+    with ops(API) as heap:
+        old = [alloc(heap, 100) for _ in range(40)]
+        assert since(API) == [(40, 4000, "op_kmalloc")], "without a mark it is all"
+        for text in ("1", "\n", "marks", "mark mark"):
+            refused(path, text, errno.EINVAL)
+        assert errno_of(lambda: read_file(path)) in (errno.EACCES, errno.EIO)
+        write_file(path, "mark")
+        assert not since(API)
+        new = alloc(heap, 50)
+        string = heap.call("kstrdup", 9).pointer
+        heap.call("kfree", old.pop())
+        assert since(API) == [(1, 50, "op_kmalloc"), (1, 10, "op_kstrdup")], since(API)
+        # It is the same object when it grows where it is, a new one when it moves
+        assert heap.call("krealloc", new, 60).pointer == new
+        moved = heap.call("krealloc", old.pop(), 3000).pointer
+        assert moved
+        assert since(API) == [(1, 3000, "op_krealloc"), (1, 60, "op_kmalloc"),
+                              (1, 10, "op_kstrdup")], since(API)
+        heap.call("kfree", string)
+        write_file(path, "mark\n")
+        assert not since(API)
+        assert len(live(API)) == 40
+
+
+# ---- Changing hands ----
+
+def transfer() -> None:
+    """An object made over to another module is that one's: to free, and to account for."""
+    with ops(DROPIN) as taker:
+        with ops(API) as giver:
+            module = taker.call("this_module").pointer
+            addr, kept = alloc(giver, 100), alloc(giver, 200)
+            write_file(file_of(DROPIN, "checkpoint"), "mark")
+            write_file(file_of(API, "checkpoint"), "mark")
+            assert giver.call("transfer", addr, module).pointer == 0
+            one, two = stats(API), stats(DROPIN)
+            assert (one["transferred_out"], one["live"], one["live_bytes"]) == (1, 1, 200), one
+            assert (two["transferred_in"], two["live"], two["live_bytes"]) == (1, 1, 100), two
+            assert since(DROPIN) == [(1, 100, "op_kmalloc")], "new here, at its old place"
+            # The giver's free is a foreign one now
+            for text, pointer in (("not an object", addr + 8), ("no object", 64)):
+                assert as_errno(giver.call("transfer", pointer, module).pointer) == \
+                    errno.ENOENT, text
+            assert as_errno(giver.call("transfer", kept, 64).pointer) == errno.ENODEV
+            # To itself: nothing
+            assert taker.call("transfer", addr, module).pointer == 0
+            assert stats(DROPIN)["transferred_in"] == 1
+            second = alloc(giver, 300)
+            giver.call("kfree", second)
+            assert as_errno(giver.call("transfer", second, module).pointer) == errno.ENOENT
+        block = exits(API)[-1]
+        assert (block.allocated, block.freed, block.left) == (3, 1, 1), f"{block}"
+        # The place is text of a module that has gone
+        assert [r.site.split("+")[0] for r in live(DROPIN)] == ["op_kmalloc"], live(DROPIN)
+        assert API in live(DROPIN)[0].site, live(DROPIN)
+        taker.call("fill", addr, 100, 1)
+        taker.call("kfree", addr)
+        counts = stats(DROPIN)
+        assert (counts["freed"], counts["live"], counts["quarantined"]) == (1, 0, 1), counts
+        taker.call("kfree", addr)
+        assert stats(DROPIN)["double_frees"] == 1
+    block = exits(DROPIN)[-1]
+    assert (block.freed, block.left) == (1, 0), f"{block}"
+
+
+def transfer_left_behind() -> None:
+    """Reclaimed is what both have promised nothing outlives: the drop-in has not."""
+    with ops(DROPIN) as taker, ops(API) as giver:
+        module = taker.call("this_module").pointer
+        addr = alloc(giver, 100)
+        assert giver.call("transfer", addr, module).pointer == 0
+    block = exits(DROPIN)[-1]
+    assert (block.left, block.reclaimed) == (1, 0), f"{block}"
+
+
+def disown() -> None:
+    """A disowned object is the kernel's: left behind by nobody, and free to be freed."""
+    with ops(API) as heap:
+        addr = alloc(heap, 100)
+        assert heap.call("disown", addr).pointer == 0
+        assert as_errno(heap.call("disown", addr).pointer) == errno.ENOENT
+        assert as_errno(heap.call("disown", addr + 8).pointer) == errno.ENOENT
+        counts = stats(API)
+        assert (counts["disowned"], counts["live"], counts["live_bytes"]) == (1, 0, 0), counts
+        heap.call("fill", addr, 100, 1)
+        heap.call("raw_kfree", addr)
+        assert stats(API)["released_elsewhere"] == 0
+    block = exits(API)[-1]
+    assert (block.allocated, block.left) == (1, 0), f"{block}"
+
+
+# ---- History ----
+
+def make_report(heap: Ops, function: str) -> None:
+    """An unknown free by FUNCTION, told."""
+    raw = heap.call("raw_kmalloc", 100).pointer
+    heap.call(function, raw)
+    heap.call("raw_kfree", raw)
+    wait_for(lambda: any(f"unknown-free in op_{function}+" in r for r in violations()), 10,
+             "the report")
+
+
+@contextlib.contextmanager
+def cleared() -> Iterator[None]:
+    """Nothing in the history, and its knob as before afterwards."""
+    write_file(f"{SYSFS}/clear", "1")
+    assert not violations() and not exits()
+    before = read_file(f"{SYSFS}/history").strip()
+    try:
+        yield
+    finally:
+        write_file(f"{SYSFS}/history", before)
+
+
+def history() -> None:
+    """The last so many reports and accounts are kept, and no more; 0 keeps none."""
+    path = f"{SYSFS}/history"
+    for text, error in (("x", errno.EINVAL), ("-1", errno.EINVAL), ("4097", errno.ERANGE),
+                        ("\n", errno.EINVAL)):
+        refused(path, text, error)
+    for text in ("0", "yes", "\n", "11"):
+        refused(f"{SYSFS}/clear", text, errno.EINVAL)
+    with cleared():
+        for size in (1, 2, 3):
+            with ops(API) as heap:
+                alloc(heap, size)
+                for function in ("kfree", "kvfree", "bitmap_free"):
+                    make_report(heap, function)
+        # The module was another one each time, but the reports are alike
+        assert len(violations()) >= 3 and [b.left_bytes for b in exits()] == [1, 2, 3]
+        write_file(path, "2")
+        assert [b.left_bytes for b in exits()] == [2, 3], "the oldest account stays"
+        assert len(violations()) == 2 and "op_bitmap_free" in violations()[-1]
+        with ops(API) as heap:
+            alloc(heap, 4)
+            make_report(heap, "kfree_sensitive")
+        assert [b.left_bytes for b in exits()] == [3, 4] and len(violations()) == 2
+        write_file(path, "0")
+        assert not exits() and not violations()
+        with ops(DROPIN) as heap:
+            heap.call("kfree", alloc(heap, 8))
+            alloc(heap, 16)
+        assert not exits() and not violations()
+        assert not [r for r in live() if r.module.startswith(DROPIN)], "orphans without account"
+
+
+def clear_forgets() -> None:
+    """clear drops accounts with their orphans, which the kernel may free later."""
+    with cleared(), ops(API) as other:
+        with ops(DROPIN) as heap:
+            addr = alloc(heap, 100)
+        assert [r.address for r in live() if r.module == f"{DROPIN}(gone)"] == [addr]
+        with open(f"{DEBUGFS}/exits", encoding="ascii") as reader:
+            reader.read(20)
+            write_file(f"{SYSFS}/clear", "1\n")
+            reader.read()
+        assert not exits() and not [r for r in live() if r.address == addr]
+        other.call("raw_kfree", addr)
+        assert stats(API)["released_elsewhere"] == 0
+
+
+CASES = [
+    ("a policy of one owner", own_policy),
+    ("left_behind of one owner", own_left_behind),
+    ("quarantine_bytes of one owner", own_quarantine),
+    ("foreign_free as a violation", foreign),
+    ("limit_bytes", limit),
+    ("a checkpoint, and what came since", checkpoint),
+    ("an object made over to another module", transfer),
+    ("left behind by the module it was made over to", transfer_left_behind),
+    ("an object given to the kernel", disown),
+    ("history", history),
+    ("clear", clear_forgets),
+]
+
+if __name__ == "__main__":
+    run_cases(CASES, modules=(API, DROPIN))
