@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Stacks in reports: none by default, as many frames as stack_depth says."""
-from ksft_mown import knob, load_mown, loaded, rmmod, run_cases, violations, wait_for
+"""Places in reports: their stacks, as deep as stack_depth says, and names of text that is gone."""
+from ksft_mown import (knob, load_mown, loaded, rmmod, run_cases, violations, wait_for,
+                       write_file)
 
 DEMO = "mown_test_demo"
+INITFREE = "mown_test_initfree"
 PLACES = ("allocated at ", "first freed at ", "freed again at ")
 
 
@@ -53,7 +55,19 @@ def shallow_stacks() -> None:
         assert len(frames(report, place)) == 2, report
 
 
+def freed_in_init() -> None:
+    """The init text is gone when its free is to be named: its name was kept."""
+    with loaded(INITFREE):
+        write_file(f"/sys/module/{INITFREE}/parameters/again", "1")
+        wait_for(lambda: any(INITFREE in block for block in violations()), 10, "the report")
+        report = next(block for block in violations() if INITFREE in block)
+    for place in PLACES[:2]:
+        assert f"\n{place}{INITFREE}_init+0x" in report, report
+    assert "\nfreed again at free_again+0x" in report, report
+
+
 if __name__ == "__main__":
     run_cases([("no stacks by default", no_stacks),
                ("stacks from the place to the module's load", stacks),
-               ("no deeper than asked for", shallow_stacks)], [DEMO])
+               ("no deeper than asked for", shallow_stacks),
+               ("freed first in an init function", freed_in_init)], [DEMO, INITFREE])

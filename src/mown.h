@@ -559,6 +559,7 @@ struct mown_copy {
 	unsigned long addr;
 	size_t size;
 	unsigned long site;
+	unsigned long freed_site;	/* in the owner's own text, or 0 */
 	u32 when;
 	u32 pid;
 	u16 cpu;

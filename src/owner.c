@@ -301,6 +301,19 @@ void mown_owner_mark(struct mown_owner *owner)
 	}
 }
 
+/* Where the owner itself released the object, if it did and that is known. */
+static unsigned long mown_freed_site(struct mown_owner *owner,
+				     const struct mown_record *rec)
+{
+	struct mown_freed freed = {};
+
+	if (rec->state == MOWN_QUARANTINED)
+		mown_quarantine_peek(&owner->quarantine, rec, &freed);
+	else if (rec->state == MOWN_RCU && rec->freed)
+		freed = *rec->freed;
+	return freed.own ? freed.site : 0;
+}
+
 /*
  * Copy records from the cursor on, looking at no more than @max at a time so
  * that no stripe is locked for long. Returns how many; 0 is the end. What
@@ -326,6 +339,7 @@ unsigned int mown_owner_copy(struct mown_owner *owner,
 				.addr = rec->addr,
 				.size = rec->size,
 				.site = rec->site,
+				.freed_site = mown_freed_site(owner, rec),
 				.when = rec->state == MOWN_LIVE ? rec->when : 0,
 				.pid = rec->pid,
 				.cpu = rec->cpu,

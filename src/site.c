@@ -41,19 +41,20 @@ static int mown_sites_grow(struct mown_sites *sites)
 	return 0;
 }
 
-static int mown_sites_add(struct mown_sites *sites,
+/* The object of @copy, or that it was released, counts for the call at @ip. */
+static int mown_sites_add(struct mown_sites *sites, unsigned long ip,
 			  const struct mown_copy *copy)
 {
-	unsigned int at = mown_sites_index(sites, copy->site);
+	unsigned int at = mown_sites_index(sites, ip);
 	struct mown_site *site;
 
-	if (at == sites->nr || sites->site[at].ip != copy->site) {
+	if (at == sites->nr || sites->site[at].ip != ip) {
 		if (sites->nr == sites->room && mown_sites_grow(sites))
 			return -ENOMEM;
 		site = &sites->site[at];
 		memmove(site + 1, site, (sites->nr - at) * sizeof(*site));
 		*site = (struct mown_site) {
-			.ip = copy->site,
+			.ip = ip,
 			.family = copy->family,
 		};
 		sites->nr++;
@@ -71,8 +72,9 @@ static bool mown_site_wanted(enum mown_sites_of what,
 }
 
 /*
- * Sum up the owner's objects by site: all that are recorded, the live ones, or
- * the live ones since its checkpoint. The caller frees @sites, whatever this
+ * Sum up the owner's objects by site: all that are recorded (those released by
+ * the place of that, too), the live ones, or the live ones since its checkpoint.
+ * The caller frees @sites, whatever this
  * returns.
  */
 int mown_sites_collect(struct mown_owner *owner, enum mown_sites_of what,
@@ -86,7 +88,11 @@ int mown_sites_collect(struct mown_owner *owner, enum mown_sites_of what,
 		for (i = 0; i < nr; i++) {
 			if (!mown_site_wanted(what, &copies[i]))
 				continue;
-			if (mown_sites_add(sites, &copies[i]))
+			if (mown_sites_add(sites, copies[i].site, &copies[i]))
+				return -ENOMEM;
+			if (what == MOWN_SITES_ALL && copies[i].freed_site &&
+			    mown_sites_add(sites, copies[i].freed_site,
+					   &copies[i]))
 				return -ENOMEM;
 		}
 		cond_resched();

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Frees an object in its init function, whose text is gone by the time that the
+ * object is freed again: write anything to "again".
+ */
+#include <linux/init.h>
+#include <linux/module.h>
+#include <linux/mown.h>
+
+static void *object;
+
+static noinline void free_again(void)
+{
+	mown_kfree(object);
+}
+
+static int again_set(const char *val, const struct kernel_param *kp)
+{
+	free_again();
+	return 0;
+}
+
+static const struct kernel_param_ops again_ops = { .set = again_set };
+module_param_cb(again, &again_ops, NULL, 0200);
+
+static int __init mown_test_initfree_init(void)
+{
+	object = mown_kmalloc(100, GFP_KERNEL);
+	if (!object)
+		return -ENOMEM;
+	mown_kfree(object);
+	return 0;
+}
+module_init(mown_test_initfree_init);
+
+static void __exit mown_test_initfree_exit(void)
+{
+}
+module_exit(mown_test_initfree_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("mown: freed first in text that goes");
+MODULE_INFO(test, "Y");
