@@ -73,6 +73,8 @@ kfree_rcu|void|kfree_rcu((struct use *)p, rcu)
 kvfree_rcu|void|kvfree_rcu((struct use *)p, rcu)
 kfree_rcu_mightsleep|void|kfree_rcu_mightsleep(p)
 kvfree_rcu_mightsleep|void|kvfree_rcu_mightsleep(p)
+ksize|size_t|ksize(p)
+kmalloc_size_roundup|size_t|kmalloc_size_roundup(n)
 EOF_USES
 }
 

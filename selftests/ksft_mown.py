@@ -20,7 +20,7 @@ from typing import Callable, Iterable, Iterator, NamedTuple, NoReturn, Optional,
 SYSFS = "/sys/kernel/mown"
 DEBUGFS = "/sys/kernel/debug/mown"
 POLICIES = ("double_free", "interior_free", "unknown_free", "foreign_free", "use_after_free",
-            "limit", "left_behind")
+            "overflow", "limit", "left_behind")
 
 HERE = Path(__file__).resolve().parent
 MODULES = HERE / "test_modules"

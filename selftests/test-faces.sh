@@ -11,7 +11,8 @@ MODULE=mown_dropin_leak
 COUNTERS="allocated freed live live_bytes released_elsewhere stale untracked
 untracked_freed unknown_frees unknown_passed double_frees interior_frees
 foreign_frees quarantined quarantined_bytes"
-COUNTERS+=" use_after_frees failed limited transferred_in transferred_out disowned"
+COUNTERS+=" use_after_frees overflows redzones_lost failed limited"
+COUNTERS+=" transferred_in transferred_out disowned"
 KNOBS="stack_depth quarantine_bytes limit_bytes fail_nth"
 LIVE_HEADER="mown live 1: module address size family age_ms pid cpu site"
 SITES_HEADER="mown sites 1: count bytes family site"

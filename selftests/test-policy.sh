@@ -13,6 +13,7 @@ declare -A WORDS=(
 	[unknown_free]="auto warn panic pass"
 	[foreign_free]="auto warn panic pass"
 	[use_after_free]="auto warn panic pass"
+	[overflow]="auto warn panic pass"
 	[limit]="auto warn panic pass"
 	[left_behind]="auto report reclaim panic"
 )
@@ -41,7 +42,7 @@ test_default()
 	unload_mown
 	insert_mown || fail "mown cannot be loaded"
 	equal "$(cd "$SYSFS/policy" && echo *)" \
-		"double_free foreign_free interior_free left_behind limit unknown_free use_after_free" \
+		"double_free foreign_free interior_free left_behind limit overflow unknown_free use_after_free" \
 		"the files"
 	for v in $VIOLATIONS; do
 		shows "$v" auto

@@ -672,6 +672,7 @@ WORDS = {
     "unknown_free": ["auto", "warn", "panic", "pass"],
     "foreign_free": ["auto", "warn", "panic", "pass"],
     "use_after_free": ["auto", "warn", "panic", "pass"],
+    "overflow": ["auto", "warn", "panic", "pass"],
     "limit": ["auto", "warn", "panic", "pass"],
     "left_behind": ["auto", "report", "reclaim", "panic"],
 }

@@ -199,7 +199,8 @@ static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 	if (!new)
 		return NULL;
 	memcpy(new, ptr, old);
-	if (!mown_track(new, size, gfp, MOWN_KMALLOC, caller))
+	new = mown_track(new, size, gfp, MOWN_KMALLOC, caller);
+	if (!new)
 		return NULL;
 	if (mown_release(ptr, caller, false))
 		kfree(ptr);
@@ -228,6 +229,7 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 {
 	const struct mown_caller caller = { mod, way, _RET_IP_ };
 	enum mown_verdict verdict;
+	size_t old;
 	void *ret;
 
 	if (unlikely(!size)) {
@@ -240,16 +242,18 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		ret = mown_kmalloc_for(size, gfp, caller.site);
 		return mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
 	}
-	verdict = mown_may_resize(ptr, &caller);
+	verdict = mown_may_resize(ptr, &old, &caller);
 	if (unlikely(verdict == MOWN_REFUSED))
 		return NULL;
+	if (unlikely(verdict == MOWN_MOVES))
+		return mown_move(ptr, size, min(old, size), gfp, &caller);
 	if (verdict == MOWN_OURS && ksize(ptr) < size)
 		return mown_move(ptr, size, ksize(ptr), gfp, &caller);
 	ret = krealloc(ptr, size, gfp);
 	if (ret && ret != ptr) {
 		/* The old memory is gone: too late for a knob to say no. */
-		mown_track(ret, size, gfp | __GFP_NOFAIL, MOWN_KMALLOC,
-			   &caller);
+		ret = mown_track(ret, size, gfp | __GFP_NOFAIL, MOWN_KMALLOC,
+				 &caller);
 		if (verdict == MOWN_NOT_OURS)
 			mown_moved(mod);
 	} else if (ret) {
@@ -258,6 +262,33 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 	return ret;
 }
 EXPORT_SYMBOL_GPL(__mown_krealloc);
+
+/**
+ * __mown_ksize - how much of an object may be used
+ * @ptr: its start, of memory of kmalloc()
+ *
+ * Return: what ksize() says, but no more than was asked for where a redzone
+ *	   (policy/overflow) begins behind that.
+ */
+size_t __mown_ksize(const void *ptr)
+{
+	return mown_redzone_ksize(ptr) ?: ksize(ptr);
+}
+EXPORT_SYMBOL_GPL(__mown_ksize);
+
+/**
+ * __mown_size_roundup - how much a module may ask for at no more cost
+ * @size: bytes that it wants
+ * @mod: the module that asks, THIS_MODULE
+ *
+ * Return: what kmalloc_size_roundup() says, or @size where there would be no
+ *	   room for a redzone then.
+ */
+size_t __mown_size_roundup(size_t size, struct module *mod)
+{
+	return mown_has_redzones(mod) ? size : kmalloc_size_roundup(size);
+}
+EXPORT_SYMBOL_GPL(__mown_size_roundup);
 
 /**
  * __mown_transfer - make an object over to another module

@@ -109,6 +109,20 @@ static bool mown_refuses_foreign(struct mown_owner *owner)
 	return word == MOWN_WARN || word == MOWN_PANIC;
 }
 
+/* See whether there is a live object that the caller may release. */
+static void mown_hold_live(struct mown_hold *hold)
+{
+	hold->live = hold->rec && hold->rec->state == MOWN_LIVE;
+	if (hold->live && unlikely(!mown_class_fits(hold->rec))) {
+		mown_drop_stale(hold->owner, hold->index, hold->rec);
+		hold->rec = NULL;
+		hold->live = false;
+	}
+	if (hold->live && unlikely(hold->owner != hold->me) &&
+	    mown_refuses_foreign(hold->owner))
+		hold->live = false;
+}
+
 /*
  * Lock what @caller wants to release or to resize, and see what is known of it.
  * Begins an RCU read-side section, which keeps the owners when the lock is
@@ -123,16 +137,13 @@ void mown_hold(struct mown_hold *hold, const void *ptr,
 	hold->caller = caller;
 	rcu_read_lock();
 	hold->stripe = mown_lock(hold->index, &hold->flags);
-	hold->me = mown_owner_find(caller->mod);
-	hold->rec = mown_find(hold->index, hold->addr, hold->me, &hold->owner);
-	if (hold->rec && hold->rec->state == MOWN_LIVE &&
-	    unlikely(!mown_class_fits(hold->rec))) {
-		mown_drop_stale(hold->owner, hold->index, hold->rec);
-		hold->rec = NULL;
-	}
-	hold->live = hold->rec && hold->rec->state == MOWN_LIVE &&
-		     likely(hold->owner == hold->me ||
-			    !mown_refuses_foreign(hold->owner));
+	do {
+		hold->me = mown_owner_find(caller->mod);
+		hold->rec = mown_find(hold->index, hold->addr, hold->me,
+				      &hold->owner);
+		mown_hold_live(hold);
+	} while (hold->live && unlikely(hold->rec->redzone) &&
+		 mown_redzone_broken(hold));
 }
 
 /* The RCU read-side section goes on. */
@@ -311,8 +322,12 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rec->family = family;
 	rec->dropin = caller->way == MOWN_DROPIN;
 	rec->loose = false;
+	rec->redzone = false;
 	rec->accounted = !!(gfp & __GFP_ACCOUNT);
 	rec->orphan = false;
+	if (mown_has_redzones(caller->mod))
+		mown_redzone_make(rec, gfp, caller);
+	ptr = (void *)rec->addr;
 	rcu_read_lock();
 	owner = mown_insert(rec, gfp, caller->mod, &why);
 	if (unlikely(owner && why != MOWN_ADMITTED))
@@ -458,24 +473,29 @@ bool mown_release(const void *ptr, const struct mown_caller *caller,
 /**
  * mown_may_resize - what krealloc() may do with an object
  * @ptr: its address, not NULL nor ZERO_SIZE_PTR
+ * @old: where its size in bytes goes, if it is recorded and live
  * @caller: who wants it resized
  *
  * Context: Where krealloc() may be called.
- * Return: OURS if it is recorded and live, NOT_OURS if the kernel's krealloc()
- *	   shall have it, REFUSED if it was released before or is none.
+ * Return: OURS if it is recorded and live, MOVES if it must not stay where it is
+ *	   besides, NOT_OURS if the kernel's krealloc() shall have it, REFUSED if
+ *	   it was released before or is none.
  */
-enum mown_verdict mown_may_resize(const void *ptr,
+enum mown_verdict mown_may_resize(const void *ptr, size_t *old,
 				  const struct mown_caller *caller)
 {
+	enum mown_verdict verdict;
 	struct mown_hold hold;
 
 	mown_hold(&hold, ptr, caller);
 	if (unlikely(!hold.live))
 		return mown_not_live(&hold, true) ? MOWN_NOT_OURS :
 						    MOWN_REFUSED;
+	*old = hold.rec->size;
+	verdict = hold.rec->redzone ? MOWN_MOVES : MOWN_OURS;
 	mown_unlock(&hold);
 	rcu_read_unlock();
-	return MOWN_OURS;
+	return verdict;
 }
 
 /* The live object at @ptr has @size bytes from now on, at the same place. */

@@ -142,6 +142,7 @@ enum mown_family {
  * @cpu: the CPU it was allocated on
  * @state: enum mown_state
  * @marked: was there at the owner's last checkpoint
+ * @redzone: there is one behind it
  * @family: enum mown_family
  * @dropin: came in by the drop-in
  * @loose: resized in place, so @size need not give the size class
@@ -164,8 +165,9 @@ struct mown_record {
 	};
 	u32 pid;
 	u16 cpu;
-	u8 state:7;
+	u8 state:6;
 	u8 marked:1;
+	u8 redzone:1;
 	u8 family:4;
 	u8 dropin:1;
 	u8 loose:1;
@@ -320,6 +322,7 @@ enum mown_violation {
 	MOWN_INTERIOR_FREE,
 	MOWN_FOREIGN_FREE,
 	MOWN_USE_AFTER_FREE,
+	MOWN_OVERFLOW,
 	MOWN_LIMIT,
 	MOWN_LEFT_BEHIND,
 	MOWN_NR_VIOLATIONS,
@@ -425,6 +428,8 @@ enum mown_count {
 	MOWN_INTERIOR_FREES,
 	MOWN_FOREIGN_FREES,
 	MOWN_USE_AFTER_FREES,
+	MOWN_OVERFLOWS,
+	MOWN_REDZONES_LOST,
 	MOWN_FAILED,
 	MOWN_LIMITED,
 	MOWN_TRANSFERRED_IN,
@@ -796,11 +801,12 @@ bool mown_class_fits(const struct mown_record *rec);
 /* What may be done with an object that somebody wants to resize. */
 enum mown_verdict {
 	MOWN_OURS,
+	MOWN_MOVES,
 	MOWN_NOT_OURS,
 	MOWN_REFUSED,
 };
 
-enum mown_verdict mown_may_resize(const void *ptr,
+enum mown_verdict mown_may_resize(const void *ptr, size_t *old,
 				  const struct mown_caller *caller);
 void mown_resized(const void *ptr, size_t size);
 void mown_moved(struct module *mod);
@@ -810,6 +816,23 @@ int mown_move_owner(const void *ptr, const struct module *to,
 int mown_give_up(const void *ptr, const struct mown_caller *caller);
 void mown_observe_free(unsigned long addr, unsigned long site);
 void mown_observe_rcu(unsigned long addr, unsigned long site);
+
+/* ---- Redzones: redzone.c ---- */
+
+extern bool mown_redzone_wanted;
+void mown_redzone_update(void);
+bool __mown_has_redzones(const struct module *mod);
+void mown_redzone_make(struct mown_record *rec, gfp_t gfp,
+		       const struct mown_caller *caller);
+bool mown_redzone_broken(struct mown_hold *hold)
+	__must_hold(&hold->stripe->lock);
+size_t mown_redzone_ksize(const void *ptr);
+
+static inline bool mown_has_redzones(const struct module *mod)
+{
+	return unlikely(READ_ONCE(mown_redzone_wanted)) &&
+	       __mown_has_redzones(mod);
+}
 
 /* ---- Admission: admit.c ---- */
 

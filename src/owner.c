@@ -43,6 +43,8 @@ const char * const mown_count_names[MOWN_NR_COUNTS] = {
 	[MOWN_INTERIOR_FREES] = "interior_frees",
 	[MOWN_FOREIGN_FREES] = "foreign_frees",
 	[MOWN_USE_AFTER_FREES] = "use_after_frees",
+	[MOWN_OVERFLOWS] = "overflows",
+	[MOWN_REDZONES_LOST] = "redzones_lost",
 	[MOWN_FAILED] = "failed",
 	[MOWN_LIMITED] = "limited",
 	[MOWN_TRANSFERRED_IN] = "transferred_in",
@@ -68,6 +70,8 @@ const char * const mown_count_help[MOWN_NR_COUNTS] = {
 	[MOWN_INTERIOR_FREES] = "frees of pointers into the module's objects, refused: a bug",
 	[MOWN_FOREIGN_FREES] = "the module's objects released through mown by another module: no bug as such, refused if policy/foreign_free says so",
 	[MOWN_USE_AFTER_FREES] = "objects found to be written to after they were released: a bug of whoever wrote",
+	[MOWN_OVERFLOWS] = "objects found to be written to behind their end: a bug of whoever wrote",
+	[MOWN_REDZONES_LOST] = "redzones that were all cleared, as the kernel may: no bug as such",
 	[MOWN_FAILED] = "allocations failed on purpose, by fail_nth",
 	[MOWN_LIMITED] = "allocations failed as they would have passed limit_bytes",
 	[MOWN_TRANSFERRED_IN] = "live objects that other modules made over to this one",
@@ -128,6 +132,7 @@ void mown_owner_remove(struct mown_owner *owner)
 	lockdep_assert_held(&mown_owners_lock);
 	list_del_rcu(&owner->list);
 	mown_stack_update();
+	mown_redzone_update();
 	INIT_RCU_WORK(&owner->removed, mown_owner_removed);
 	queue_rcu_work(mown_wq, &owner->removed);
 }

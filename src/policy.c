@@ -17,6 +17,7 @@ const char * const mown_violation_names[MOWN_NR_VIOLATIONS] = {
 	[MOWN_INTERIOR_FREE] = "interior_free",
 	[MOWN_FOREIGN_FREE] = "foreign_free",
 	[MOWN_USE_AFTER_FREE] = "use_after_free",
+	[MOWN_OVERFLOW] = "overflow",
 	[MOWN_LIMIT] = "limit",
 	[MOWN_LEFT_BEHIND] = "left_behind",
 };
@@ -42,6 +43,8 @@ static const unsigned int mown_policy_words[MOWN_NR_VIOLATIONS] = {
 			      BIT(MOWN_PANIC) | BIT(MOWN_PASS),
 	[MOWN_USE_AFTER_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |
 				BIT(MOWN_PANIC) | BIT(MOWN_PASS),
+	[MOWN_OVERFLOW] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) | BIT(MOWN_PANIC) |
+			  BIT(MOWN_PASS),
 	[MOWN_LIMIT] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) | BIT(MOWN_PANIC) |
 		       BIT(MOWN_PASS),
 	[MOWN_LEFT_BEHIND] = BIT(MOWN_AUTO) | BIT(MOWN_REPORT) |
@@ -82,7 +85,10 @@ int mown_policy_set(struct mown_owner *owner, enum mown_violation violation,
 
 	if (i < 0 || !(mown_policy_known(owner, violation) & BIT(i)))
 		return -EINVAL;
+	mutex_lock(&mown_owners_lock);
 	WRITE_ONCE(*mown_policy_of(owner, violation), i);
+	mown_redzone_update();
+	mutex_unlock(&mown_owners_lock);
 	return 0;
 }
 

@@ -80,6 +80,7 @@ static const char * const mown_titles[MOWN_NR_VIOLATIONS] = {
 	[MOWN_INTERIOR_FREE] = "interior-free",
 	[MOWN_FOREIGN_FREE] = "foreign-free",
 	[MOWN_USE_AFTER_FREE] = "use-after-free",
+	[MOWN_OVERFLOW] = "overflow",
 	[MOWN_LIMIT] = "limit",
 	[MOWN_LEFT_BEHIND] = "left-behind",
 };
@@ -168,13 +169,15 @@ static void mown_format_object(struct seq_buf *s,
 static void mown_format_now(struct seq_buf *s, const struct mown_event *event)
 {
 	const char *what = event->violation == MOWN_LIMIT ? "wanted" :
+			   event->violation == MOWN_OVERFLOW ? "found" :
 			   event->released ? "freed again" : "freed";
 
-	if (mown_is_late(event))
+	if (event->nr_bytes)
 		seq_buf_printf(s, "written at offset %zu: %*ph, where all was %02x\n",
 			       event->offset, (int)event->nr_bytes,
-			       event->bytes, POISON_FREE);
-	else
+			       event->bytes, mown_is_late(event) ?
+			       POISON_FREE : SLUB_RED_ACTIVE);
+	if (!mown_is_late(event))
 		mown_format_place(s, what, event, &event->now, event->comm);
 }
 

@@ -73,6 +73,8 @@ void __mown_kfree_bulk(size_t n, void **ptrs, struct module *mod,
 		       enum mown_way way);
 void __mown_kfree_rcu(struct rcu_head *head, void *ptr, struct module *mod,
 		      enum mown_way way);
+size_t __mown_ksize(const void *ptr);
+size_t __mown_size_roundup(size_t size, struct module *mod);
 int __mown_transfer(const void *ptr, struct module *to, struct module *mod,
 		    enum mown_way way);
 int __mown_disown(const void *ptr, struct module *mod, enum mown_way way);
@@ -312,6 +314,16 @@ do {									\
 	__mown_kfree_rcu(NULL, (void *)(ptr), THIS_MODULE, MOWN_WAY);	\
 	barrier();							\
 } while (0)
+
+static __always_inline size_t mown_ksize(const void *ptr)
+{
+	return ZERO_OR_NULL_PTR(ptr) ? 0 : __mown_ksize(ptr);
+}
+
+static __always_inline size_t mown_kmalloc_size_roundup(size_t size)
+{
+	return __mown_size_roundup(size, THIS_MODULE);
+}
 
 /* Make an object over to the module @to, which is to free it from here on. */
 static __always_inline int mown_transfer(const void *ptr, struct module *to)

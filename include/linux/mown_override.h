@@ -53,6 +53,8 @@
 #undef kvfree_rcu
 #undef kfree_rcu_mightsleep
 #undef kvfree_rcu_mightsleep
+#undef ksize
+#undef kmalloc_size_roundup
 
 #define kmalloc(size, flags) mown_kmalloc(size, flags)
 #define kmalloc_node(size, flags, node) mown_kmalloc_node(size, flags, node)
@@ -81,6 +83,8 @@
 	mown_bitmap_alloc_node(nbits, flags, node)
 #define bitmap_zalloc_node(nbits, flags, node) \
 	mown_bitmap_zalloc_node(nbits, flags, node)
+#define ksize(ptr) mown_ksize(ptr)
+#define kmalloc_size_roundup(size) mown_kmalloc_size_roundup(size)
 #define kfree(ptr) mown_kfree(ptr)
 #define kfree_sensitive(ptr) mown_kfree_sensitive(ptr)
 #define kvfree(ptr) mown_kvfree(ptr)

@@ -193,6 +193,17 @@ static noinline void op_differs(struct op *op)
 	op->ptr = memchr_inv(PTR(0), op->arg[2], op->arg[1]);
 }
 
+/* How much of an object may be used, and how much may be asked for. */
+static noinline void op_ksize(struct op *op)
+{
+	op->ptr = (void *)HEAP(ksize)(PTR(0));
+}
+
+static noinline void op_kmalloc_size_roundup(struct op *op)
+{
+	op->ptr = (void *)HEAP(kmalloc_size_roundup)(ARG(0));
+}
+
 /* The module, by which others can make objects over to it. */
 static noinline void op_this_module(struct op *op)
 {
@@ -251,6 +262,8 @@ static const struct {
 	OP(raw_kfree),
 	OP(fill),
 	OP(differs),
+	OP(ksize),
+	OP(kmalloc_size_roundup),
 	OP(this_module),
 	OP(transfer),
 	OP(disown),
@@ -350,9 +363,10 @@ static ssize_t ops_write(struct file *file, const char __user *buf,
 
 	mutex_lock(&ops_lock);
 	err = ops_run(&op, context);
-	/* What these two give need not be an object. */
+	/* What these give need not be an object. */
 	no_object = IS_ERR(op.ptr) || op.func == op_differs ||
-		    op.func == op_this_module;
+		    op.func == op_this_module || op.func == op_ksize ||
+		    op.func == op_kmalloc_size_roundup;
 	scnprintf(ops_result, sizeof(ops_result), "%lx %zu %s\n",
 		  (unsigned long)op.ptr, no_object ? 0 : ksize(op.ptr),
 		  op.context ?: "");
