@@ -117,6 +117,7 @@ static void mown_hold_live(struct mown_hold *hold)
 		mown_drop_stale(hold->owner, hold->index, hold->rec);
 		hold->rec = NULL;
 		hold->live = false;
+		hold->stale = true;
 	}
 	if (hold->live && unlikely(hold->owner != hold->me) &&
 	    mown_refuses_foreign(hold->owner))
@@ -135,6 +136,7 @@ void mown_hold(struct mown_hold *hold, const void *ptr,
 	hold->addr = (unsigned long)ptr;
 	hold->index = mown_stripe_index(hold->addr);
 	hold->caller = caller;
+	hold->stale = false;
 	rcu_read_lock();
 	hold->stripe = mown_lock(hold->index, &hold->flags);
 	do {

@@ -755,6 +755,7 @@ struct mown_caller {
  * @rec: the record at @addr, or NULL
  * @owner: whose that is
  * @live: there is one, it is live, and @caller may release it
+ * @stale: there was one, but something else is there now
  */
 struct mown_hold {
 	unsigned long addr;
@@ -766,6 +767,7 @@ struct mown_hold {
 	struct mown_record *rec;
 	struct mown_owner *owner;
 	bool live;
+	bool stale;
 };
 
 extern const char * const mown_family_names[MOWN_NR_FAMILIES];

@@ -78,8 +78,12 @@ void mown_redzone_make(struct mown_record *rec, gfp_t gfp,
 	if (is_kfence_address(ptr))
 		return;
 	if (mown_redzone_bytes(rec) < MOWN_REDZONE_MIN) {
-		roomy = mown_kmalloc_for(rec->size + MOWN_REDZONE_MIN,
-					 gfp & ~__GFP_ZERO, caller->site);
+		size_t size = rec->size + MOWN_REDZONE_MIN;
+
+		if (size > KMALLOC_MAX_SIZE)
+			return;
+		gfp = (gfp & ~__GFP_ZERO) | __GFP_NOWARN;
+		roomy = mown_kmalloc_for(size, gfp, caller->site);
 		if (!roomy)
 			return;
 		memcpy(roomy, ptr, rec->size);

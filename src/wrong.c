@@ -198,7 +198,9 @@ bool mown_not_live(struct mown_hold *hold, bool resize)
 	if (hold->rec)
 		mown_describe_object(&event, hold->owner, hold->rec);
 	mown_unlock(hold);
-	pass = mown_wrong_free(&event, hold->me, hold->caller, resize);
+	/* What took the place of a stale record may be anybody's. */
+	pass = hold->stale ||
+	       mown_wrong_free(&event, hold->me, hold->caller, resize);
 	rcu_read_unlock();
 	return pass;
 }
