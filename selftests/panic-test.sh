@@ -16,21 +16,32 @@ trap 'rm -rf "$work"' EXIT
 
 tests=0 failed=0
 
-# guest(policy, violation): commit the violation with that policy set to panic;
-# fails if the machine was not lost by a panic
+# guest(policy, word, commands): commit a violation by commands, with that policy
+# set to that word; fails if the machine was not lost by a panic. The commands
+# have the module of all calls: `op kfree ADDRESS` makes one, and prints what it
+# gives. What comes after the violation is for a kernel that survives it.
 guest()
 {
 	local rc
 
-	# The variables are the inner shell's. What comes after the violation is
-	# for a kernel that survives it.
+	# The variables are the inner shell's.
 	# shellcheck disable=SC2016
 	"$here/vmtest.sh" -k "$kernel" -l "$work/console" -t 300 -- bash -ec '
+		op()
+		{
+			local ctl=/sys/kernel/debug/${module:-mown_test_ops}/ctl pointer
+
+			echo "task $*" >"$ctl"
+			read -r pointer _ <"$ctl"
+			echo "0x$pointer"
+		}
 		insmod "$1"
-		echo panic >/sys/kernel/mown/policy/"$3"
-		insmod "$2/mown_test_panic.ko" commit="$4"
-		rmmod mown_test_panic
-		exit 42' - "$mown" "$modules" "$1" "$2" >"$work/out" 2>&1
+		cd /sys/kernel/mown
+		echo "$4" >"policy/$3"
+		insmod "$2/mown_test_ops.ko"
+		eval "$5"
+		rmmod mown_test_ops
+		exit 42' - "$mown" "$modules" "$1" "$2" "$3" >"$work/out" 2>&1
 	rc=$?
 	tr -d '\r' <"$work/console" | sed 's/^\[[ 0-9.]*\] //' >"$work/log"
 	return $rc
@@ -62,48 +73,84 @@ in_order()
 		}' "$@" <"$work/log"
 }
 
-# violation(policy, title, function, its line about the object): the whole block
-# is on the console before the panic, which names the same again
+# violation(policy, commands, title, pattern...): the block of lines that match
+# the patterns is on the console before the panic, which names the same again
 violation()
 {
-	local rc
+	local policy=$1 commands=$2 title=$3 rc
 
-	guest "$1" "$1"
+	shift 3
+	guest "$policy" panic "$commands"
 	rc=$?
 	[ $rc -eq 125 ] || echo "# exit status $rc"
-	[ $rc -eq 125 ] && in_order \
-		"^BUG: mown: $2 in $3[+]0x[0-9a-f]+/0x[0-9a-f]+ .mown_test_panic.\$" \
-		"^object #[0-9]+ at [0-9a-f]+: $4\$" \
-		"^freed (again )?at $3[+].* by task [0-9]+ .insmod. on cpu" \
-		"^Kernel panic - not syncing: mown: $2 in $3[+]0x[0-9a-f]+/0x[0-9a-f]+ .mown_test_panic.\$"
-	check $? "policy/$1=panic: report, then panic"
+	[ $rc -eq 125 ] && in_order "^BUG: mown: $title$place\$" "$@" \
+		"^Kernel panic - not syncing: mown: $title$place\$"
+	check $? "policy/$policy=panic: report, then panic"
 }
 
-echo "TAP version 13"
-echo "1..5"
+place='[+]0x[0-9a-f]+/0x[0-9a-f]+ .mown_(test|dropin)_ops.'
+task='.* by task [0-9]+ .bash. on cpu'
+object='^object #[0-9]+ at [0-9a-f]+: 64 bytes, kmalloc, of mown_test_ops'
 
-violation double_free double-free free_twice \
-	"64 bytes, kmalloc, of mown_test_panic"
-violation interior_free interior-free free_inside \
-	"64 bytes, kmalloc, of mown_test_panic, freed pointer 16 bytes inside"
-violation unknown_free unknown-free free_unknown "not recorded for any module"
+echo "TAP version 13"
+echo "1..10"
+
+# The variables are those of the shell in the guest.
+# shellcheck disable=SC2016
+{
+violation double_free 'a=$(op kmalloc 64); op kfree $a; op kfree $a' \
+	"double-free in op_kfree" "$object\$" "^allocated at op_kmalloc" \
+	"^first freed at op_kfree" "^freed again at op_kfree$task"
+violation interior_free 'a=$(op kmalloc 64); op kfree $(printf 0x%x $((a + 16)))' \
+	"interior-free in op_kfree" "$object, freed pointer 16 bytes inside\$" \
+	"^allocated at op_kmalloc" "^freed at op_kfree$task"
+violation unknown_free 'a=$(op raw_kmalloc 64); op kfree $a' \
+	"unknown-free in op_kfree" "^object #.*: not recorded for any module\$" \
+	"^freed at op_kfree$task"
+violation foreign_free 'insmod "$2/mown_dropin_ops.ko"
+	a=$(op kmalloc 64); module=mown_dropin_ops op kfree $a' \
+	"foreign-free in op_kfree" "$object\$" "^allocated at op_kmalloc" \
+	"^freed at op_kfree.*mown_dropin_ops$task"
+violation use_after_free 'a=$(op kmalloc 64); op kfree $a; op fill $a 1 1
+	echo 0 >quarantine_bytes' \
+	"use-after-free of what was freed in op_kfree" "$object\$" \
+	"^allocated at op_kmalloc" "^first freed at op_kfree" \
+	"^written at offset 0: 01 6b( 6b)*, where all was 6b"
+violation overflow 'a=$(op kmalloc 64); op fill $(printf 0x%x $((a + 64))) 1 1; op kfree $a' \
+	"overflow in op_kfree" "$object\$" "^allocated at op_kmalloc" \
+	"^written at offset 64: 01 cc( cc)*, where all was cc" "^found at op_kfree$task"
+violation limit 'echo 100 >modules/mown_test_ops/limit_bytes; op kmalloc 101' \
+	"limit in op_kmalloc" "^mown_test_ops has 0 bytes of 100, and wants 101 more" \
+	"^wanted at op_kmalloc$task"
 
 # What is left behind is told with its call site before the panic.
-guest left_behind left_behind
+guest left_behind panic 'op kmalloc 64'
 rc=$?
 [ $rc -eq 125 ] || echo "# exit status $rc"
 [ $rc -eq 125 ] && in_order \
-	"^mown: mown_test_panic: left behind 1 objects .64 bytes., reclaimed 0\$" \
-	"^mown: 1 64 kmalloc leave_behind[+]0x[0-9a-f]+/0x[0-9a-f]+ .mown_test_panic.\$" \
-	"^Kernel panic - not syncing: mown: mown_test_panic left 1 objects behind\$"
+	"^mown: mown_test_ops: left behind 1 objects .64 bytes., reclaimed 0\$" \
+	"^mown: 1 64 kmalloc op_kmalloc$place\$" \
+	"^Kernel panic - not syncing: mown: mown_test_ops left 1 objects behind\$"
 check $? "policy/left_behind=panic: account, then panic"
 
 # The control: the word holds for its own violation only. A double free is then
 # refused as usual, and the commands go on to their end.
-guest interior_free double_free
+guest interior_free panic 'a=$(op kmalloc 64); op kfree $a; op kfree $a'
 rc=$?
 [ $rc -eq 42 ] || echo "# exit status $rc"
-[ $rc -eq 42 ] && in_order "^BUG: mown: double-free in free_twice[+]" "^refused"
+[ $rc -eq 42 ] && in_order "^BUG: mown: double-free in op_kfree$place\$" "^refused"
 check $? "policy/interior_free=panic: a double free does not panic"
+
+# As the kernel's own warnings do, a report heeds panic_on_warn. It is told from
+# a work: who has committed the violation waits to be stopped.
+guest double_free warn 'echo 1 >/proc/sys/kernel/panic_on_warn
+	a=$(op kmalloc 64); op kfree $a; op kfree $a; timeout 60 tail -f /dev/null || :'
+rc=$?
+[ $rc -eq 125 ] || echo "# exit status $rc"
+[ $rc -eq 125 ] && in_order "^BUG: mown: double-free in op_kfree$place\$" \
+	"^freed again at op_kfree$task" "^refused" \
+	"^Kernel panic - not syncing: mown: panic_on_warn is set\$"
+check $? "panic_on_warn=1: report, then panic"
+}
 
 [ "$failed" -eq 0 ]

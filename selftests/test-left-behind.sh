@@ -196,18 +196,18 @@ test_control()
 test_policies()
 {
 	fresh_mown
-	load mown_test_panic commit=left_behind
-	unload mown_test_panic
-	equal "$(exit_block mown_test_panic | head -n 1)" \
-		"mown_test_panic: allocated 1, freed 0, released elsewhere 0, left behind 1 (64 bytes), reclaimed 1" \
+	load mown_test_leave
+	unload mown_test_leave
+	equal "$(exit_block mown_test_leave | head -n 1)" \
+		"mown_test_leave: allocated 1, freed 0, released elsewhere 0, left behind 1 (64 bytes), reclaimed 1" \
 		"API, auto"
 	set_policy left_behind report
-	load mown_test_panic commit=left_behind
-	unload mown_test_panic
-	equal "$(exit_block mown_test_panic | head -n 1)" \
-		"mown_test_panic: allocated 1, freed 0, released elsewhere 0, left behind 1 (64 bytes), reclaimed 0" \
+	load mown_test_leave
+	unload mown_test_leave
+	equal "$(exit_block mown_test_leave | head -n 1)" \
+		"mown_test_leave: allocated 1, freed 0, released elsewhere 0, left behind 1 (64 bytes), reclaimed 0" \
 		"API, report"
-	equal "$(orphans mown_test_panic)" "1 64 kmalloc leave_behind" "API, report: live"
+	equal "$(orphans mown_test_leave)" "1 64 kmalloc leave_behind" "API, report: live"
 	set_policy left_behind reclaim
 	load mown_dropin_leak small=5 medium=0 large=0 freed=0
 	unload mown_dropin_leak

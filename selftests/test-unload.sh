@@ -50,9 +50,9 @@ test_after_users()
 		insert_fresh_mown
 		set_policy left_behind reclaim
 		load "$MODULE"
-		load mown_test_panic commit=left_behind
+		load mown_test_leave
 		unload "$MODULE"
-		unload mown_test_panic
+		unload mown_test_leave
 		"${RMMOD[@]}" mown || fail "round $i: rmmod failed"
 		nothing_there
 	done
@@ -79,22 +79,22 @@ test_hundred()
 
 	insert_fresh_mown
 	set_policy left_behind report
-	load mown_test_panic commit=left_behind
+	load mown_test_leave
 	for ((i = 0; i < 100; i++)); do
-		[ "$i" -ne 50 ] || unload mown_test_panic
+		[ "$i" -ne 50 ] || unload mown_test_leave
 		load "$MODULE" small=20 medium=10 large=5 freed=15
 		unload "$MODULE"
 	done
 	grep '^[a-z].*: allocated' "$DEBUGFS/exits" >"$WORK/exits"
 	equal "$(sort "$WORK/exits" | uniq -c | tr -s ' ')" \
 		" 63 $MODULE: allocated 50, freed 15, released elsewhere 0, left behind 35 (27480 bytes), reclaimed 0
- 1 mown_test_panic: allocated 1, freed 0, released elsewhere 0, left behind 1 (64 bytes), reclaimed 0" \
+ 1 mown_test_leave: allocated 1, freed 0, released elsewhere 0, left behind 1 (64 bytes), reclaimed 0" \
 		"the accounts"
 	equal "$(stat_value owners)" 64 "owners"
 	equal "$(stat_value records)" $((63 * 35 + 1)) "records"
 	equal "$(sed 1d "$DEBUGFS/live" | cut -d' ' -f1 | sort | uniq -c | tr -s ' ')" \
 		" $((63 * 35)) $MODULE(gone)
- 1 mown_test_panic(gone)" "live"
+ 1 mown_test_leave(gone)" "live"
 	equal "$(ls "$SYSFS/modules")" "" "owners in sysfs"
 }
 
@@ -171,8 +171,8 @@ test_readers()
 	for ((i = 0; i < 12; i++)); do
 		set_policy left_behind reclaim
 		load "$MODULE" small=500
-		load mown_test_panic commit=left_behind
-		unload mown_test_panic
+		load mown_test_leave
+		unload mown_test_leave
 		unload "$MODULE"
 		[ $((i % 4)) -ne 3 ] || {
 			wait_for 30 "${RMMOD[@]}" mown 2>/dev/null ||

@@ -109,7 +109,9 @@ static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
 		return NULL;
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
-	shrinker->seeks = DEFAULT_SEEKS;
+	/* Nobody misses what goes, and a few objects may be much memory. */
+	shrinker->seeks = 0;
+	shrinker->batch = 8;
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 	if (register_shrinker(shrinker, "mown")) {
 		kfree(shrinker);

@@ -167,6 +167,22 @@ static noinline void op_kfree_rcu_kfree(struct op *op)
 	rcu_read_unlock();
 }
 
+/* What its readers see of @arg[1] bytes, of which each was @arg[2]. */
+static noinline void op_kfree_rcu_differs(struct op *op)
+{
+	struct ops_rcu *obj = PTR(0);
+	u8 *bytes = PTR(0);
+
+	rcu_read_lock();
+	HEAP(kfree_rcu)(obj, rcu);
+	/* The rcu_head is the kernel's to write. */
+	op->ptr = memchr_inv(bytes, op->arg[2], offsetof(struct ops_rcu, rcu));
+	if (!op->ptr)
+		op->ptr = memchr_inv(bytes + sizeof(*obj), op->arg[2],
+				     op->arg[1] - sizeof(*obj));
+	rcu_read_unlock();
+}
+
 /*
  * The kernel's own functions by names that the drop-in does not map: memory
  * that mown knows nothing of.
@@ -258,6 +274,7 @@ static const struct {
 	OP(kfree_rcu),
 	OP(kfree_rcu_headless),
 	OP(kfree_rcu_kfree),
+	OP(kfree_rcu_differs),
 	OP(raw_kmalloc),
 	OP(raw_kfree),
 	OP(fill),
@@ -365,6 +382,7 @@ static ssize_t ops_write(struct file *file, const char __user *buf,
 	err = ops_run(&op, context);
 	/* What these give need not be an object. */
 	no_object = IS_ERR(op.ptr) || op.func == op_differs ||
+		    op.func == op_kfree_rcu_differs ||
 		    op.func == op_this_module || op.func == op_ksize ||
 		    op.func == op_kmalloc_size_roundup;
 	scnprintf(ops_result, sizeof(ops_result), "%lx %zu %s\n",
