@@ -20,6 +20,7 @@ help:
 	@echo 'make KDIR=DIRECTORY   ... for a kernel built or unpacked there'
 	@echo 'make demo             see mown at work in a virtual machine'
 	@echo 'make check            run all tests in a virtual machine'
+	@echo 'make soak             run the random tests for three quarters of an hour'
 	@echo 'make static           run the static checks'
 	@echo 'make install          install the module; depmod is left to you'
 	@echo 'make clean            remove what was built'
@@ -53,9 +54,16 @@ demo: guest-setup
 check: guest-setup
 	selftests/check.sh -k $(KERNEL)
 
+# A million operations against the model, half an hour of stress, and a hundred
+# rounds of each kind of coming and going
+soak: guest-setup
+	MOWN_OPS=400000 MOWN_OPS_LESS=300000 MOWN_ROUNDS=100 MOWN_STRESS_SECONDS=1800 \
+		selftests/check.sh -k $(KERNEL) -o 3600 -t 7200 -T test_random_model.py \
+		-T test_rounds.py -T test_stress.py plain
+
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check static
+.PHONY: help modules install clean guest-setup demo check soak static
 .DEFAULT_GOAL := modules
 endif

@@ -10,7 +10,8 @@ set -u
 usage()
 {
 	cat <<EOF_USAGE
-Usage: ${0##*/} [-k KERNEL] [-m MEM] [-t SECONDS] [-T TEST] [PHASE...]
+Usage: ${0##*/} [-k KERNEL] [-m MEM] [-o SECONDS] [-t SECONDS] [-T TEST]
+       [PHASE...]
 
 Run the selftests under KERNEL. Each PHASE is NAME or NAME=ARGS, where ARGS are
 added to the kernel's command line; without any, these are run:
@@ -19,6 +20,7 @@ added to the kernel's command line; without any, these are run:
 
   -k KERNEL   see vmtest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
+  -o SECONDS  time limit for each test, instead of what settings says
   -t SECONDS  time limit for each phase (default 1500)
   -T TEST     run only this test, such as test-api.sh; may be repeated
   -h          this text
@@ -49,7 +51,9 @@ install_tests()
 		--exclude='*.mod*' "$here/" "$ksft/mown/" || return
 	rm -rf "$build/kselftest"
 	make -C "$ksft" --no-print-directory TARGETS=mown FORCE_TARGETS=1 \
-		KSFT_INSTALL_PATH="$build/kselftest" KDIR="$kdir" MOWN="$top" install
+		KSFT_INSTALL_PATH="$build/kselftest" KDIR="$kdir" MOWN="$top" install || return
+	[[ -z $test_seconds ]] ||
+		echo "timeout=$test_seconds" >"$build/kselftest/mown/settings"
 }
 
 # build_outside: modules from outside the tree, as their own authors would
@@ -103,11 +107,12 @@ log=$build/log
 kernel=6.1
 # Twice what a busy machine of two CPUs needs; a later -t takes precedence
 vm_options=(-t 1500)
-tests=()
-while getopts ':k:m:t:T:h' opt; do
+tests=() test_seconds=
+while getopts ':k:m:o:t:T:h' opt; do
 	case $opt in
 	k) kernel=$OPTARG ;;
 	m | t) vm_options+=("-$opt" "$OPTARG") ;;
+	o) test_seconds=$OPTARG ;;
 	T) tests+=(-t "mown:$OPTARG") ;;
 	h) usage; exit 0 ;;
 	*) echo "check: bad option -$OPTARG" >&2; usage >&2; exit 2 ;;

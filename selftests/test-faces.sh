@@ -282,17 +282,17 @@ test_two_owners()
 
 	owners=$(stat_value owners) || exit 1
 	hold 2 0 0 0
-	load mown_test_panic commit=left_behind
+	load mown_test_leave
 	equal "$(stat_value owners)" $((owners + 2)) owners
 	equal "$(awk 'NR > 1 { print $1 }' "$DEBUGFS/$MODULE/live" | sort | uniq -c | tr -s ' ')" \
 		" 2 $MODULE" "$MODULE/live"
-	equal "$(awk 'NR > 1 { print $1 }' "$DEBUGFS/mown_test_panic/live")" \
-		"mown_test_panic" "mown_test_panic/live"
+	equal "$(awk 'NR > 1 { print $1 }' "$DEBUGFS/mown_test_leave/live")" \
+		"mown_test_leave" "mown_test_leave/live"
 	equal "$(awk '$1 ~ /^mown_/ { print $1 }' "$DEBUGFS/live" | sort | uniq -c | tr -s ' ')" \
-		" 2 $MODULE"$'\n'" 1 mown_test_panic" live
+		" 2 $MODULE"$'\n'" 1 mown_test_leave" live
 	unload "$MODULE"
 	equal "$(awk '$1 ~ /^mown_/ { print $1 }' "$DEBUGFS/live")" \
-		mown_test_panic "live when one is gone"
+		mown_test_leave "live when one is gone"
 	equal "$(stat_value owners)" $((owners + 1)) "owners when one is gone"
 }
 

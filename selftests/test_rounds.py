@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Modules and mown come and go, round by round, under load: nothing of theirs stays.
 
-MOWN_ROUNDS is how many rounds each case has, 12 by default.
+MOWN_ROUNDS is how many rounds each case has, 4 by default.
 """
 import contextlib
 import errno
@@ -14,7 +14,7 @@ from ksft_mown import (DEBUGFS, MODULES, SYSFS, command, exits, global_stats, in
                        load_mown, loaded, read_file, rmmod, run_cases, stats, wait_for,
                        write_file)
 
-ROUNDS = int(os.environ.get("MOWN_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("MOWN_ROUNDS", "4"))
 RCU, INITFAIL, NOTIFIER = "mown_test_rcu", "mown_test_initfail", "mown_plain_notifier"
 DROPIN = "mown_dropin_leak"
 
