@@ -81,6 +81,9 @@ void mown_not_admitted(struct mown_owner *owner, enum mown_admission why,
 
 	if (why == MOWN_FAILS) {
 		mown_count(owner, MOWN_FAILED);
+		/* Wherever that is, as the kernel's own fault injection does. */
+		pr_info("%s: an allocation of %zu bytes fails on purpose in %pS\n",
+			owner->name, size, (void *)caller->site);
 		return;
 	}
 	mown_count(owner, MOWN_LIMITED);
