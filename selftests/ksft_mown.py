@@ -440,6 +440,18 @@ def dmesg_since(mark: Mark) -> str:
     return mark.read()
 
 
+@contextlib.contextmanager
+def quiet_console() -> Iterator[None]:
+    """Reports go to the log, but not to a console, which may be slow."""
+    path = "/proc/sys/kernel/printk"
+    before = read_file(path).split()
+    write_file(path, "1")
+    try:
+        yield
+    finally:
+        write_file(path, before[0])
+
+
 CASE_MARK: list[Mark] = []
 
 

@@ -99,6 +99,13 @@ for node in ast.walk(tree):
 '
 }
 
+# The documentation's table is the one that is tested.
+run_litmus()
+{
+	[[ $(<Documentation/litmus.rst) == *$'\n'"$(python3 -B selftests/test_litmus.py --rst)"$'\n'* ]] ||
+		echo "Documentation/litmus.rst has another table than selftests/test_litmus.py"
+}
+
 # build DIR ARGS...: make says what it does; warnings go to standard error
 build()
 {
@@ -125,6 +132,7 @@ check checkpatch run_checkpatch
 check kernel-doc run_kernel_doc
 check shellcheck run_shellcheck
 check python run_python
+check litmus run_litmus
 check 'W=1' build "$copy"
 check 'W=1, test modules' build "$copy/selftests/test_modules" MOWN="$copy" \
 	KBUILD_EXTRA_SYMBOLS="$copy/Module.symvers"

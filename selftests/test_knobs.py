@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 from typing import Callable, Iterator
 
 from ksft_mown import (DEBUGFS, SYSFS, Ops, exits, knob, live, ops, policy, read_file, read_lines,
@@ -132,6 +133,41 @@ def foreign() -> None:
             assert "refused; the object stays allocated" in lines, report
         heap.call("kfree", addr)
         assert stats(API)["live"] == 0
+
+
+def foreign_forgotten() -> None:
+    """Who freed another's object and has gone is not named after whoever gets its place."""
+    with ops(API) as heap:
+        with ops(DROPIN) as other:
+            first, second = alloc(heap, 100), alloc(heap, 200)
+            other.call("kfree", first)
+            other.call("kfree_rcu", second)
+        write_file(f"{SYSFS}/clear", "1")
+        for addr in (first, second):
+            heap.call("kfree", addr)
+        wait_for(lambda: "seen 2 times" in "".join(violations()), 10, "both are told of")
+        report, = violations()
+        assert "double-free in op_kfree+" in report, report
+        assert "\nfirst freed before, place not known\n" in report, report
+        assert DROPIN not in report, report
+
+
+def forged_name() -> None:
+    """The name of a task does not make lines of a report."""
+    path, before = "/proc/self/comm", read_file("/proc/self/comm").strip()
+    with ops(API) as heap:
+        addr = alloc(heap, 100)
+        heap.call("kfree", addr)
+        write_file(f"{SYSFS}/clear", "1")
+        write_file(path, "a\n\nBUG: mown: \x1b")
+        try:
+            heap.call("kfree", addr)
+        finally:
+            write_file(path, before)
+        wait_for(violations, 10, "a report")
+    assert re.search(r"^freed again at .* by task \d+ \(a\?\?BUG: mown: \?\) on cpu \d+\n"
+                     r"refused; the object stays in quarantine$", violations()[0], re.MULTILINE), \
+        violations()
 
 
 # ---- limit_bytes ----
@@ -374,6 +410,8 @@ CASES = [
     ("left_behind of one owner", own_left_behind),
     ("quarantine_bytes of one owner", own_quarantine),
     ("foreign_free as a violation", foreign),
+    ("a foreign free by a module that has gone", foreign_forgotten),
+    ("the name of a task", forged_name),
     ("limit_bytes", limit),
     ("a checkpoint, and what came since", checkpoint),
     ("an object made over to another module", transfer),

@@ -150,6 +150,29 @@ def readers() -> None:
         wait_for(lambda: stats(API)["quarantined"] == 1, 10, "a grace period")
 
 
+def shared() -> None:
+    """Pages that others hold, too, are theirs still when the module frees them."""
+    with ops(API) as heap:
+        for function in ("kfree", "kfree_sensitive", "kfree_rcu"):
+            addr = alloc(heap, 20000)
+            heap.call("fill", addr, 20000, 0x41)
+            heap.call("get_page", addr)
+            heap.call(function, addr)
+            wait_for(lambda: stats(API)["live"] == 0, 10, "released")
+            if function == "kfree_rcu":
+                # After this the grace period of that one is over, too
+                heap.call("kfree_rcu", alloc(heap, 100))
+                wait_for(lambda: stats(API)["quarantined"] == 1, 10, "a grace period")
+                empty(API)
+            elif function == "kfree_sensitive":
+                # As the kernel's own
+                assert heap.call("differs", addr, 20000, 0).pointer == 0
+            else:
+                assert heap.call("differs", addr, 20000, 0x41).pointer == 0, "it was poisoned"
+            assert stats(API)["quarantined"] == 0, f"{function}: it waits in quarantine"
+            heap.call("put_page", addr)
+
+
 def moved() -> None:
     """What krealloc() has left is released like anything else."""
     with ops(API) as heap:
@@ -326,6 +349,7 @@ CASES = [
     ("several bytes", several_bytes),
     ("every release, every context", every_release),
     ("RCU readers", readers),
+    ("pages that others hold", shared),
     ("krealloc", moved),
     ("found whenever it leaves", when_it_is_found),
     ("policy/use_after_free=pass", passed),

@@ -10,15 +10,14 @@ objects live. MOWN_SEED repeats a run, MOWN_OPS sets its length, MOWN_OPS_LESS
 that of those with little quarantine and without any.
 """
 import bisect
-import contextlib
 import os
 import random
 import re
 from collections import OrderedDict, deque
-from typing import Callable, Iterator, NamedTuple, Optional, Sequence
+from typing import Callable, NamedTuple, Optional, Sequence
 
-from ksft_mown import (DEBUGFS, SYSFS, Ktap, Ops, case_log, exits, knob, live, ops, read_file,
-                       run_cases, write_file)
+from ksft_mown import (DEBUGFS, SYSFS, Ktap, Ops, case_log, exits, knob, live, ops, quiet_console,
+                       read_file, run_cases)
 
 API, DROPIN = "mown_test_ops", "mown_dropin_ops"
 STEPS = int(os.environ.get("MOWN_OPS", "100000"))
@@ -453,18 +452,6 @@ class Run:
             self.check_live(owner)
         for addr in list(self.model.raw.items):
             self.call(self.model.api, "raw_kfree", addr)
-
-
-@contextlib.contextmanager
-def quiet_console() -> Iterator[None]:
-    """Reports go to the log, but not to a console, which may be slow."""
-    path = "/proc/sys/kernel/printk"
-    before = read_file(path).split()
-    write_file(path, "1")
-    try:
-        yield
-    finally:
-        write_file(path, before[0])
 
 
 def run(steps: int, limit: int) -> None:

@@ -97,6 +97,18 @@ def contents() -> None:
                 heap.call("kfree", addr)
 
 
+def aligned() -> None:
+    """What is asked for with a power of two is aligned to that; and never fails if it must not."""
+    with ops(API) as heap, policy("overflow", "warn"), nothing_found(API):
+        for shift in range(3, 17):
+            objects = [alloc(heap, 1 << shift) for _ in range(5)]
+            assert all(addr % (1 << shift) == 0 for addr in objects), f"{1 << shift}: {objects}"
+            for addr in objects:
+                heap.call("kfree", addr)
+        for size in (100, 4096, 8192):
+            heap.call("kfree", alloc(heap, size, "kmalloc_nofail"))
+
+
 def resized() -> None:
     """krealloc() moves what has a redzone, keeps its contents, and looks at the redzone."""
     with ops(API) as heap, policy("overflow", "warn"):
@@ -145,8 +157,7 @@ def cleared() -> None:
         before = violations()
         for size in (100, 64):
             addr = alloc(heap, size)
-            heap.call("fill", addr + size, heap.call("ksize", addr).pointer and
-                      128 - 100 if size == 100 else 96 - 64, 0)
+            heap.call("fill", addr + size, 128 - size, 0)
             heap.call("kfree", addr)
         counts = stats(API)
         assert (counts["redzones_lost"], counts["overflows"]) == (2, 0), counts
@@ -196,6 +207,7 @@ CASES = [
     ("every size, API", every_size),
     ("every size, drop-in", every_size_dropin),
     ("contents", contents),
+    ("alignment, and __GFP_NOFAIL", aligned),
     ("krealloc", resized),
     ("ksize and kmalloc_size_roundup", sizes_told),
     ("a redzone that the kernel cleared", cleared),

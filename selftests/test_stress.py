@@ -22,8 +22,8 @@ import threading
 import time
 from typing import Callable, Iterable, Iterator
 
-from ksft_mown import (DEBUGFS, SYSFS, exits, insmod, live, read_file, read_lines, rmmod,
-                       run_cases, stats, write_file)
+from ksft_mown import (DEBUGFS, SYSFS, case_log, exits, insmod, live, read_file, read_lines,
+                       rmmod, run_cases, stats, write_file)
 from test_kernel_frees import Judge
 
 MODULE = "mown_test_stress"
@@ -182,6 +182,8 @@ def come_and_go() -> None:
     rmmod(OTHER)
     block = exits(OTHER)[-1]
     assert (block.allocated, block.freed, block.left) == (203, 200, 3), f"{block}"
+    # Before it is overwritten
+    case_log()
 
 
 # ---- Cases ----

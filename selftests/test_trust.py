@@ -8,8 +8,9 @@ cases where one was not, or where a true record looked wrong.
 import subprocess
 from typing import Callable
 
-from ksft_mown import (Skip, exits, insmod, little_memory, load_mown, loaded, module_loaded,
-                       read_file, rmmod, run_cases, stats, violations, wait_for, write_file)
+from ksft_mown import (SYSFS, Skip, exits, insmod, little_memory, load_mown, loaded,
+                       module_loaded, ops, read_file, rmmod, run_cases, stats, violations,
+                       wait_for, write_file)
 
 WORLD = "mown_plain_world"
 TRUST = "mown_test_trust"
@@ -91,6 +92,23 @@ def untracked_resized() -> None:
         assert counts["live"] == 0, f"{counts}"
 
 
+def untracked_not_lent() -> None:
+    """Another module's lawful frees do not use up a module's own, which would be refused then."""
+    write_file(f"{SYSFS}/clear", "1")
+    with loaded(WORLD), ops("mown_dropin_ops") as other:
+        with little_memory(64 << 20):
+            insmod(TRUST, what="lend")
+        untracked = stats(TRUST)["untracked"]
+        if not untracked or parameter(TRUST, "done") != "Y":
+            raise Skip("every object had a record")
+        for _ in range(10):
+            other.call("kfree", other.call("raw_kmalloc", 100).pointer)
+        assert stats("mown_dropin_ops")["unknown_passed"] == 10, stats("mown_dropin_ops")
+        assert stats(TRUST)["untracked_freed"] == 0, stats(TRUST)
+        rmmod(TRUST)
+    assert not violations(), violations()
+
+
 def who_is_blamed() -> None:
     """A report names the module that frees wrongly, not the one that is gone."""
     with loaded(WORLD):
@@ -131,9 +149,10 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("an orphan freed by the kernel's kfree_rcu()", orphan_by_kfree_rcu),
     ("a string with a NUL in it", string_with_nul),
     ("an object without a record, resized", untracked_resized),
+    ("objects without a record, and frees by another module", untracked_not_lent),
     ("who is blamed for a wrong free", who_is_blamed),
     ("asynchronous work that waits for us", async_work),
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, [TRUST, GIVER, "mown_test_ops", ASYNC, WORLD])
+    run_cases(CASES, [TRUST, GIVER, "mown_test_ops", "mown_dropin_ops", ASYNC, WORLD])

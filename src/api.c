@@ -171,7 +171,9 @@ EXPORT_SYMBOL_GPL(__mown_kfree_bulk);
  *
  * The object is released now, so that a second free of it is refused from here
  * on, and goes into quarantine, or back to the kernel, when the grace period
- * is over. What is wrong to free is dealt with as by __mown_kfree().
+ * is over. Only if @head is NULL and there is no memory at all it is released
+ * when the grace period is over. What is wrong to free is dealt with as by
+ * __mown_kfree().
  *
  * Context: Any in which kfree_rcu() may be called; process context, and may
  *	    sleep, if @head is NULL.
@@ -194,7 +196,7 @@ EXPORT_SYMBOL_GPL(__mown_kfree_rcu);
 static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 		       const struct mown_caller *caller)
 {
-	void *new = mown_kmalloc_for(size, gfp, caller->site);
+	void *new = mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller->site);
 
 	if (!new)
 		return NULL;
@@ -239,7 +241,7 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		return ZERO_SIZE_PTR;
 	}
 	if (unlikely(ZERO_OR_NULL_PTR(ptr))) {
-		ret = mown_kmalloc_for(size, gfp, caller.site);
+		ret = mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller.site);
 		return mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
 	}
 	verdict = mown_may_resize(ptr, &old, &caller);

@@ -59,13 +59,13 @@ static inline unsigned long mown_kvfree_call_rcu_ptr(unsigned long head,
  * 6.10 made the functions below the allocation's macros take parameters of the
  * kernel's configuration. Without them the event kmem:kmalloc names mown.
  */
-static __always_inline void *mown_kmalloc_for(size_t size, gfp_t gfp,
+static __always_inline void *mown_kmalloc_for(size_t size, gfp_t gfp, int node,
 					      unsigned long site)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
-	return __kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE, site);
+	return __kmalloc_node_track_caller(size, gfp, node, site);
 #else
-	return kmalloc_node_track_caller(size, gfp, NUMA_NO_NODE);
+	return kmalloc_node_track_caller(size, gfp, node);
 #endif
 }
 

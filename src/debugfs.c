@@ -257,7 +257,7 @@ static int mown_stats_show(struct seq_file *m, void *v)
 		   mown_report_bytes());
 	seq_printf(m, "reports_lost %ld violations counted but not told, as too many came at once\n",
 		   atomic_long_read(&mown_reports_lost));
-	seq_printf(m, "untracked_ownerless %ld objects of modules for which there was no memory for an owner\n",
+	seq_printf(m, "untracked_ownerless %ld objects of modules for which there was no memory for an owner, or whose account had been drawn up already\n",
 		   atomic_long_read(&mown_untracked_ownerless));
 	return 0;
 }

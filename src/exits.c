@@ -455,6 +455,9 @@ void mown_settle(struct mown_owner *owner)
 	mown_report_flush();
 
 	mown_names_intern_elsewhere(owner);
+	mown_quarantine_forget_sites(owner, &owner->text);
+	if (!owner->init_gone)
+		mown_quarantine_forget_sites(owner, &owner->init);
 	exit = mown_exit_new(owner);
 	mutex_lock(&mown_owners_lock);
 	mown_owner_forget_module(owner);

@@ -11,6 +11,7 @@
 #include <linux/irq_work.h>
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
+#include <linux/poison.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -119,8 +120,9 @@ static void mown_hold_live(struct mown_hold *hold)
 		hold->live = false;
 		hold->stale = true;
 	}
+	/* An orphan may be freed by what was its module's, under no name now. */
 	if (hold->live && unlikely(hold->owner != hold->me) &&
-	    mown_refuses_foreign(hold->owner))
+	    !hold->rec->orphan && mown_refuses_foreign(hold->owner))
 		hold->live = false;
 }
 
@@ -367,8 +369,11 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 		mown_orphan_freed(hold->owner, rec);
 	else
 		tree->freed++;
-	if (unlikely(hold->owner != hold->me))
+	if (unlikely(hold->owner != hold->me)) {
 		mown_count(hold->owner, MOWN_FOREIGN_FREES);
+		if (hold->me)
+			WRITE_ONCE(hold->me->freed_others, true);
+	}
 	freed->rec = rec;
 	freed->site = hold->caller->site;
 	freed->when = jiffies;
@@ -379,6 +384,17 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 	freed->cpu = raw_smp_processor_id();
 	freed->own = hold->owner == hold->me;
 	freed->poisoned = false;
+}
+
+/*
+ * Does anybody else hold a large object's pages? Those are counted, and go when
+ * the last holder lets them go: to him the bytes still mean something.
+ */
+static bool mown_is_shared(const struct mown_record *rec)
+{
+	struct page *page = virt_to_head_page((void *)rec->addr);
+
+	return !PageSlab(page) && page_count(page) != 1;
 }
 
 /* May the object wait in quarantine? The stripe is locked. */
@@ -392,7 +408,8 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		return false;
 	size = mown_class_size(rec);
 	freed->bytes = size;
-	return size && size <= limit;
+	return size && size <= limit &&
+	       (likely(size <= KMALLOC_MAX_CACHE_SIZE) || !mown_is_shared(rec));
 }
 
 /*
@@ -408,19 +425,21 @@ bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
 	struct mown_record *rec = freed->rec;
 	void *ptr = (void *)rec->addr;
 
-	if (unlikely(sensitive) || IS_ENABLED(CONFIG_DEBUG_KMEMLEAK)) {
+	if (IS_ENABLED(CONFIG_DEBUG_KMEMLEAK)) {
 		raw_spin_unlock_irqrestore(&stripe->lock, *flags);
-		/* As kfree_sensitive(): ksize() lets all of it be written. */
-		if (sensitive)
-			memzero_explicit(ptr, ksize(ptr));
 		/* Only the record leads to the object now: it is no leak. */
 		kmemleak_ignore(ptr);
 		raw_spin_lock_irqsave(&stripe->lock, *flags);
 		if (rec->state == MOWN_GONE)
 			return false;
 	}
+	/* As kfree_sensitive(): ksize() lets all of it be written. */
+	if (unlikely(sensitive) &&
+	    !mown_poison_fill(stripe, rec, 0, ksize(ptr), flags))
+		return false;
 	freed->poisoned = mown_policy(owner, MOWN_USE_AFTER_FREE) != MOWN_PASS;
-	return !freed->poisoned || mown_poison_fill(stripe, rec, flags);
+	return !freed->poisoned ||
+	       mown_poison_fill(stripe, rec, POISON_FREE, rec->size, flags);
 }
 
 /**
@@ -526,8 +545,12 @@ void mown_resized(const void *ptr, size_t size)
 /* The kernel's krealloc() has freed an object that was not recorded. */
 void mown_moved(struct module *mod)
 {
+	struct mown_owner *owner;
+
 	rcu_read_lock();
-	mown_untracked_freed(mown_owner_find(mod));
+	owner = mown_owner_find(mod);
+	if (owner)
+		mown_untracked_freed(owner, false);
 	rcu_read_unlock();
 }
 
@@ -561,7 +584,8 @@ int mown_move_owner(const void *ptr, const struct module *to,
 	mown_tree_not_live(hold.owner, from_tree, hold.rec);
 	to_tree->live++;
 	mown_tree_bytes(taker, to_tree, hold.rec->size);
-	mown_raise_max_size(taker, hold.rec->size);
+	/* It may have been larger. */
+	mown_raise_max_size(taker, mown_class_size(hold.rec));
 	/* It is new here, and reclaimed only if the taker has promised, too. */
 	hold.rec->marked = false;
 	hold.rec->dropin |= !READ_ONCE(taker->promised);
@@ -599,6 +623,8 @@ int mown_give_up(const void *ptr, const struct mown_caller *caller)
 
 #define MOWN_ONE_FREE \
 	"cannot be refused; it had not been given back, so this is its one free"
+#define MOWN_QUEUED_FREE \
+	"cannot be refused; RCU has a callback in the object, which goes with it"
 
 static void mown_seen_elsewhere(struct mown_owner *owner,
 				const struct mown_record *rec)
@@ -637,6 +663,8 @@ void mown_observe_free(unsigned long addr, unsigned long site)
 		if (twice) {
 			mown_describe_call(&event, addr, site);
 			mown_describe_object(&event, owner, rec);
+			event.action = rec->state == MOWN_RCU && !rec->freed ?
+				       MOWN_QUEUED_FREE : MOWN_ONE_FREE;
 		} else if (rec->state == MOWN_LIVE) {
 			mown_seen_elsewhere(owner, rec);
 		}
@@ -647,7 +675,6 @@ void mown_observe_free(unsigned long addr, unsigned long site)
 		mown_record_send_home(mine);
 	if (twice) {
 		event.violation = MOWN_DOUBLE_FREE;
-		event.action = MOWN_ONE_FREE;
 		mown_count(owner, MOWN_DOUBLE_FREES);
 		mown_report(&event);
 	}
@@ -657,7 +684,7 @@ void mown_observe_free(unsigned long addr, unsigned long site)
 /*
  * Somebody hands @addr to the kernel's kfree_rcu(). A live object is taken for
  * gone from here on; its record stays until the memory goes, so that a second
- * free is known for what it is. A released one is freed a second time.
+ * free through mown is refused. A released one is freed a second time.
  */
 void mown_observe_rcu(unsigned long addr, unsigned long site)
 {

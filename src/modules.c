@@ -75,6 +75,8 @@ static void mown_module_live(struct module *mod)
 	if (!owner)
 		return;
 	mown_report_flush();
+	mown_names_intern_elsewhere(owner);
+	mown_quarantine_forget_sites(owner, &owner->init);
 	mown_names_intern_init(owner);
 }
 

@@ -395,12 +395,14 @@ bool mown_quarantine_peek(struct mown_quarantine *q,
 			  struct mown_freed *freed);
 void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes);
+void mown_quarantine_forget_sites(struct mown_owner *owner,
+				  const struct mown_range *text);
 size_t mown_quarantine_overhead(const struct mown_owner *owner);
 
 /* ---- Poison: poison.c ---- */
 
 bool mown_poison_fill(struct mown_stripe *stripe, struct mown_record *rec,
-		      unsigned long *flags)
+		      u8 byte, size_t size, unsigned long *flags)
 	__must_hold(&stripe->lock);
 void mown_poison_check(struct mown_owner *owner,
 		       const struct mown_freed *freed);
@@ -451,6 +453,8 @@ enum mown_count {
  * @blind: the net was incomplete when it came, so a free may have gone unseen:
  *	   nothing waits in quarantine, nothing is reclaimed; constant
  * @promised: it has used the API, whose user promises that nothing outlives it
+ * @freed_others: it has released objects of other owners, whose slots have its
+ *		  call sites
  * @max_size: no recorded object is larger; grows only
  * @untracked: objects of it that had to go without a record and are not freed
  * @counts: by enum mown_count, for those that are not summed up
@@ -483,6 +487,7 @@ struct mown_owner {
 	bool dying;
 	bool blind;
 	bool promised;
+	bool freed_others;
 	size_t max_size;
 	atomic_long_t untracked;
 	atomic_long_t counts[MOWN_NR_COUNTS];
@@ -531,8 +536,8 @@ void mown_owner_put(struct mown_owner *owner);
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
 void mown_owner_mark(struct mown_owner *owner);
 void mown_untracked(struct module *mod);
-bool mown_untracked_freed(struct mown_owner *me);
-bool mown_maybe_untracked(struct mown_owner *me);
+bool mown_untracked_freed(struct mown_owner *owner, bool resize);
+bool mown_untracked_freed_any(bool resize);
 extern atomic_long_t mown_untracked_ownerless;
 
 static inline void mown_count(struct mown_owner *owner, enum mown_count what)

@@ -215,36 +215,33 @@ void mown_untracked(struct module *mod)
 }
 
 /*
- * Is this the free of an object that had to go without a record? Of the
- * caller's own, or else of anybody's: a module may free another's memory.
+ * May this be the free of an object of @owner's that had to go without a record?
+ * Then it is taken for that, unless it is only to be resized.
  */
-bool mown_untracked_freed(struct mown_owner *me)
+bool mown_untracked_freed(struct mown_owner *owner, bool resize)
 {
-	struct mown_owner *owner;
-
-	if (me && atomic_long_dec_if_positive(&me->untracked) >= 0) {
-		mown_count(me, MOWN_UNTRACKED_FREED);
-		return true;
-	}
-	list_for_each_entry_rcu(owner, &mown_owners, list) {
-		if (atomic_long_dec_if_positive(&owner->untracked) < 0)
-			continue;
-		mown_count(owner, MOWN_UNTRACKED_FREED);
-		return true;
-	}
-	return atomic_long_dec_if_positive(&mown_untracked_ownerless) >= 0 ||
-	       !me;
+	if (resize)
+		return atomic_long_read(&owner->untracked) > 0;
+	if (atomic_long_dec_if_positive(&owner->untracked) < 0)
+		return false;
+	mown_count(owner, MOWN_UNTRACKED_FREED);
+	return true;
 }
 
-/* Would it be? */
-bool mown_maybe_untracked(struct mown_owner *me)
+/*
+ * The same of anybody's object: a module may free another's memory. For a free
+ * that is refused otherwise.
+ */
+bool mown_untracked_freed_any(bool resize)
 {
 	struct mown_owner *owner;
 
 	list_for_each_entry_rcu(owner, &mown_owners, list)
-		if (atomic_long_read(&owner->untracked) > 0)
+		if (mown_untracked_freed(owner, resize))
 			return true;
-	return !me || atomic_long_read(&mown_untracked_ownerless) > 0;
+	if (resize)
+		return atomic_long_read(&mown_untracked_ownerless) > 0;
+	return atomic_long_dec_if_positive(&mown_untracked_ownerless) >= 0;
 }
 
 /*

@@ -17,25 +17,25 @@
 #define MOWN_POISON_PIECE 1024UL
 
 /*
- * Fill an object whose record the caller holds, in a state that says so, its
- * stripe being locked; the lock is dropped between the pieces. False if somebody
- * freed the object from elsewhere meanwhile.
+ * Fill @size bytes of an object with @byte. The caller holds the record, in a
+ * state that says so, and its stripe is locked; the lock is dropped between the
+ * pieces. False if somebody freed the object from elsewhere meanwhile.
  */
 bool mown_poison_fill(struct mown_stripe *stripe, struct mown_record *rec,
-		      unsigned long *flags)
+		      u8 byte, size_t size, unsigned long *flags)
 	__must_hold(&stripe->lock)
 {
 	size_t at, bytes;
 
-	for (at = 0; at < rec->size; at += bytes) {
+	for (at = 0; at < size; at += bytes) {
 		if (at) {
 			raw_spin_unlock_irqrestore(&stripe->lock, *flags);
 			raw_spin_lock_irqsave(&stripe->lock, *flags);
 			if (rec->state == MOWN_GONE)
 				return false;
 		}
-		bytes = min(rec->size - at, MOWN_POISON_PIECE);
-		memset((void *)(rec->addr + at), POISON_FREE, bytes);
+		bytes = min(size - at, MOWN_POISON_PIECE);
+		memset((void *)(rec->addr + at), byte, bytes);
 	}
 	return true;
 }

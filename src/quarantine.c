@@ -33,8 +33,14 @@ int mown_quarantine_new(struct mown_quarantine *q)
 /* When it is empty for good; may be called again. */
 void mown_quarantine_free(struct mown_quarantine *q)
 {
-	kvfree(q->ring);
+	struct mown_freed *ring;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&q->lock, flags);
+	ring = q->ring;
 	WRITE_ONCE(q->ring, NULL);
+	raw_spin_unlock_irqrestore(&q->lock, flags);
+	kvfree(ring);
 }
 
 static struct mown_freed *mown_quarantine_slot(struct mown_quarantine *q,
@@ -213,6 +219,44 @@ void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes)
 	}
 	while ((owner = mown_owner_next(owner)))
 		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
+}
+
+/* Forget call sites in @text. */
+static void mown_quarantine_forget(struct mown_quarantine *q,
+				   const struct mown_range *text)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	raw_spin_lock_irqsave(&q->lock, flags);
+	for (i = q->head; q->ring && i != q->tail; i++) {
+		struct mown_freed *slot = mown_quarantine_slot(q, i);
+
+		if (mown_in_range(text, slot->site)) {
+			slot->site = 0;
+			slot->stack = 0;
+		}
+	}
+	raw_spin_unlock_irqrestore(&q->lock, flags);
+}
+
+/*
+ * Text of @owner's module, or all of it, goes. What it released of others' may
+ * still be in their quarantines, and must not be named after whoever gets its
+ * place.
+ */
+void mown_quarantine_forget_sites(struct mown_owner *owner,
+				  const struct mown_range *text)
+{
+	struct mown_owner *other = NULL;
+
+	if (!READ_ONCE(owner->freed_others))
+		return;
+	/* So that none of it waits for RCU. */
+	mown_rcu_flush();
+	while ((other = mown_owner_next(other)))
+		if (other != owner)
+			mown_quarantine_forget(&other->quarantine, text);
 }
 
 /* What the owner's quarantine takes besides the objects. */

@@ -154,10 +154,11 @@ static void mown_rcu_drain(struct work_struct *work);
 static DECLARE_DELAYED_WORK(mown_rcu_drain_work, mown_rcu_drain);
 
 /*
- * See to it that the CPU has a batch with room, if one can be had here. No
- * lock is held. On PREEMPT_RT nothing can be allocated in atomic context.
+ * See to it that the CPU has a batch with room; false if none can be had with
+ * @gfp. No lock is held. On PREEMPT_RT nothing can be allocated in atomic
+ * context.
  */
-static void mown_rcu_prepare(void)
+static bool mown_rcu_prepare(gfp_t gfp)
 {
 	struct mown_rcu_cpu *rc = raw_cpu_ptr(&mown_rcu_cpus);
 	struct mown_rcu_batch *fresh;
@@ -168,16 +169,17 @@ static void mown_rcu_prepare(void)
 	room = mown_rcu_has_room(READ_ONCE(rc->open));
 	rcu_read_unlock();
 	if (likely(room))
-		return;
+		return true;
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible())
-		return;
-	fresh = kmalloc(sizeof(*fresh), GFP_NOWAIT | __GFP_NOWARN);
+		return false;
+	fresh = kmalloc(sizeof(*fresh), gfp | __GFP_NOWARN);
 	if (!fresh)
-		return;
+		return false;
 	fresh->nr = 0;
 	mown_rcu_submit(rc, fresh);
 	queue_delayed_work(system_wq, &mown_rcu_drain_work,
 			   msecs_to_jiffies(MOWN_RCU_DRAIN_MS));
+	return true;
 }
 
 /* A slot of the CPU's batch, or NULL; under the stripe's lock. */
@@ -201,6 +203,7 @@ static struct mown_freed *mown_rcu_slot(void)
  *
  * The object waits in a batch of mown's own, as the kernel's would not tell
  * when it is done. Where no slot of a batch can be had, @head takes its place.
+ * If there is neither, the caller waits, and the object is released after that.
  *
  * Context: Where kfree_rcu() may be called; @head NULL may sleep.
  * Return: true if the caller is to hand @ptr to the kernel's kfree_rcu(), for
@@ -212,18 +215,23 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	u32 stack = mown_stack_save(caller, GFP_NOWAIT);
 	struct mown_freed freed, *slot = NULL;
 	struct mown_hold hold;
-	bool dying;
+	bool dying, room;
 
-	mown_rcu_prepare();
-	mown_hold(&hold, ptr, caller);
-	if (unlikely(!hold.live))
-		return mown_not_live(&hold, false);
-	dying = hold.owner->dying;
-	if (!dying)
-		slot = mown_rcu_slot();
-	if (unlikely(!slot && !head && !dying)) {
+	for (;;) {
+		room = mown_rcu_prepare(head ? GFP_NOWAIT : GFP_KERNEL);
+		mown_hold(&hold, ptr, caller);
+		if (unlikely(!hold.live))
+			return mown_not_live(&hold, false);
+		dying = hold.owner->dying;
+		if (!dying)
+			slot = mown_rcu_slot();
+		if (likely(slot || head || dying))
+			break;
+		/* Another CPU, or somebody was faster: once more. */
 		mown_unlock(&hold);
 		rcu_read_unlock();
+		if (room)
+			continue;
 		synchronize_rcu();
 		return mown_release(ptr, caller, false);
 	}

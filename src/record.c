@@ -28,7 +28,7 @@ static struct mown_record *mown_record_of(struct rb_node *node)
  */
 struct mown_record *mown_record_new(gfp_t gfp)
 {
-	gfp &= GFP_KERNEL | GFP_ATOMIC;
+	gfp &= GFP_KERNEL | GFP_ATOMIC | __GFP_NORETRY | __GFP_RETRY_MAYFAIL;
 	return kmem_cache_alloc(mown_record_cache,
 				gfp | __GFP_NOMEMALLOC | __GFP_NOWARN);
 }

@@ -78,12 +78,16 @@ void mown_redzone_make(struct mown_record *rec, gfp_t gfp,
 	if (is_kfence_address(ptr))
 		return;
 	if (mown_redzone_bytes(rec) < MOWN_REDZONE_MIN) {
-		size_t size = rec->size + MOWN_REDZONE_MIN;
+		/* A power of two is aligned to itself: so is the next one. */
+		size_t size = is_power_of_2(rec->size) ? 2 * rec->size :
+			      rec->size + MOWN_REDZONE_MIN;
 
 		if (size > KMALLOC_MAX_SIZE)
 			return;
-		gfp = (gfp & ~__GFP_ZERO) | __GFP_NOWARN;
-		roomy = mown_kmalloc_for(size, gfp, caller->site);
+		gfp &= ~(__GFP_ZERO | __GFP_NOFAIL);
+		roomy = mown_kmalloc_for(size, gfp | __GFP_NOWARN,
+					 page_to_nid(virt_to_page(ptr)),
+					 caller->site);
 		if (!roomy)
 			return;
 		memcpy(roomy, ptr, rec->size);

@@ -135,8 +135,11 @@ static void mown_format_title(struct seq_buf *s, const struct mown_event *event)
 							       &event->now;
 	char name[MOWN_SYMBOL_LEN];
 
-	mown_symbol(place->own ? event->owner : NULL, place->site, name,
-		    sizeof(name));
+	if (place->site)
+		mown_symbol(place->own ? event->owner : NULL, place->site,
+			    name, sizeof(name));
+	else
+		strscpy(name, "a place not known", sizeof(name));
 	seq_buf_printf(s, "%s %s %s", mown_titles[event->violation],
 		       mown_is_late(event) ? "of what was freed in" : "in",
 		       name);
@@ -200,7 +203,7 @@ static void mown_format(const struct mown_event *event, unsigned int number,
 	else if (event->rcu)
 		seq_buf_printf(&s, "first freed by kfree_rcu(), place not known\n");
 	else if (event->released)
-		seq_buf_printf(&s, "first freed just now, on another cpu\n");
+		seq_buf_printf(&s, "first freed before, place not known\n");
 	mown_format_now(&s, event);
 	seq_buf_printf(&s, "%s\n", event->action);
 	text[min_t(size_t, s.len, MOWN_BLOCK_LEN - 1)] = '\0';
@@ -305,19 +308,28 @@ static void mown_tell(const struct mown_event *event)
 {
 	struct ratelimit_state *limit;
 	unsigned int number;
+	bool told = false;
 
-	if (mown_seen_before(event))
-		return;
-	number = atomic_inc_return(&mown_object_number);
-	mown_format(event, number, mown_work_text);
-	mown_keep(event, number, mown_work_text);
-	limit = &mown_log_limits[hash_long(event->now.site ?: event->freed.site,
-					   MOWN_LOG_LIMIT_BITS)];
-	if (__ratelimit(limit))
-		mown_print(mown_work_text);
+	if (!mown_seen_before(event)) {
+		number = atomic_inc_return(&mown_object_number);
+		mown_format(event, number, mown_work_text);
+		mown_keep(event, number, mown_work_text);
+		limit = &mown_log_limits[hash_long(event->now.site ?:
+						   event->freed.site,
+						   MOWN_LOG_LIMIT_BITS)];
+		told = __ratelimit(limit);
+		if (told)
+			mown_print(mown_work_text);
+	}
 	add_taint(TAINT_WARN, LOCKDEP_STILL_OK);
-	if (mown_panic_on_warn())
-		panic("mown: panic_on_warn is set");
+	if (likely(!mown_panic_on_warn()))
+		return;
+	if (!told) {
+		number = atomic_inc_return(&mown_object_number);
+		mown_format(event, number, mown_work_text);
+		mown_print(mown_work_text);
+	}
+	panic("mown: panic_on_warn is set");
 }
 
 static bool mown_event_get(struct mown_event *event)
@@ -394,7 +406,10 @@ int mown_report_show(struct seq_file *m)
 		seq_printf(m, "%s%s",
 			   list_is_first(&block->list, &mown_history) ? "" :
 			   "\n", block->text);
-		if (event->ptr)
+		if (event->ptr && event->nr_bytes)
+			seq_printf(m, "object #%u is at %px\n", block->number,
+				   (void *)event->object);
+		else if (event->ptr)
 			seq_printf(m, "object #%u is at %px, the pointer freed is %px\n",
 				   block->number,
 				   (void *)(event->object ?: event->ptr),

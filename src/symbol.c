@@ -152,8 +152,8 @@ void mown_names_intern_init(struct mown_owner *owner)
 }
 
 /*
- * The owner's module goes: objects that it has made over to others have their
- * call sites in its text.
+ * The owner's module goes, or its init text does: objects that it has made over
+ * to others have their call sites there.
  */
 void mown_names_intern_elsewhere(struct mown_owner *owner)
 {

@@ -5,6 +5,7 @@
  * What there is to say is copied under the lock of the stripe. The verdict
  * falls after it, by the policy.
  */
+#include <linux/ctype.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
@@ -13,18 +14,26 @@
 void mown_describe_call(struct mown_event *event, unsigned long ptr,
 			unsigned long site)
 {
+	char *c;
+
 	memset(event, 0, sizeof(*event));
 	event->ptr = ptr;
 	event->now.site = site;
 	event->now.pid = mown_pid();
 	event->now.cpu = raw_smp_processor_id();
-	memcpy(event->comm, current->comm, sizeof(event->comm));
+	strscpy_pad(event->comm, current->comm, sizeof(event->comm));
+	/* The task has chosen it, and must not forge lines of ours. */
+	for (c = event->comm; *c; c++)
+		if (!isascii(*c) || !isprint(*c))
+			*c = '?';
 }
 
-/* When and by whom the object was released, from its slot. */
+/* When and by whom the object was released, if its slot knows. */
 void mown_describe_freed(struct mown_event *event,
 			 const struct mown_freed *freed)
 {
+	if (!freed->site)
+		return;
 	event->alloc.dated = true;
 	event->alloc.when = freed->alloc_when;
 	event->alloc.stack = freed->alloc_stack;
@@ -71,8 +80,8 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 			freed = *rec->freed;
 		break;
 	}
-	/* On its way in or out: by whom is not known, nor since when. */
-	if (known && freed.site)
+	/* On its way in or out by whom is not known, nor since when. */
+	if (known)
 		mown_describe_freed(event, &freed);
 }
 
@@ -134,8 +143,9 @@ static bool mown_describe_interior(struct mown_event *event,
 
 /*
  * No live object that @caller may free starts at what it frees; @event says so,
- * and which released or foreign one does, if any. Returns whether the free is passed on to the
- * kernel all the same. One that is to be resized is not freed for sure.
+ * and which released or foreign one does, if any. Returns whether the free is
+ * passed on to the kernel all the same. One that is to be resized is not freed
+ * for sure.
  */
 static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 			    const struct mown_caller *caller, bool resize)
@@ -154,7 +164,9 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		event->violation = MOWN_DOUBLE_FREE;
 		event->action = event->rcu ?
 			"refused; the object is freed after its grace period" :
-			"refused; the object stays in quarantine";
+			event->freed.dated ?
+			"refused; the object stays in quarantine" :
+			"refused; the object is on its way into quarantine or out of it";
 		mown_count(event->owner, MOWN_DOUBLE_FREES);
 		mown_report(event);
 		return false;
@@ -168,7 +180,8 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		mown_report(event);
 		return false;
 	}
-	if (resize ? mown_maybe_untracked(me) : mown_untracked_freed(me))
+	/* Who has no owner has nothing that is recorded. */
+	if (!me || mown_untracked_freed(me, resize))
 		return true;
 	if (word == MOWN_AUTO)
 		word = caller->way == MOWN_API ? MOWN_WARN : MOWN_PASS;
@@ -176,6 +189,8 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		mown_count(me, MOWN_UNKNOWN_PASSED);
 		return true;
 	}
+	if (mown_untracked_freed_any(resize))
+		return true;
 	event->owner = me;
 	event->violation = MOWN_UNKNOWN_FREE;
 	event->action = "refused; nothing was freed";

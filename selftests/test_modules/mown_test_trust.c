@@ -6,6 +6,7 @@
  *		address belongs to the kernel from then on
  *	format	a string with a NUL in its middle is freed wrongly, then rightly
  *	resize	an object without a record is resized where it is, then freed
+ *	lend	objects without a record live until the exit
  *	free	frees what the kernel keeps
  */
 #include <linux/init.h>
@@ -20,6 +21,8 @@ module_param(what, charp, 0444);
 /* Whether it came about as wanted, for the test to read. */
 static bool done;
 module_param(done, bool, 0444);
+
+static void **lent;
 
 static void trust_hole(void)
 {
@@ -51,6 +54,26 @@ static void **trust_take(void **list, size_t size)
 	return list;
 }
 
+static void trust_free(void **list)
+{
+	void **block;
+
+	while ((block = list)) {
+		list = *block;
+		mown_kfree(block);
+	}
+}
+
+/* What is taken when there is no memory for records is kept. */
+static void trust_lend(void)
+{
+	void **large = trust_take(trust_take(NULL, 4 << 20), 4096);
+
+	lent = trust_take(NULL, 16);
+	trust_free(large);
+	done = lent;
+}
+
 /* Under pressure the last blocks have no record; large ones come faster. */
 static void trust_resize(void)
 {
@@ -63,12 +86,7 @@ static void trust_resize(void)
 	last = list;
 	if (!last)
 		return;
-	list = *list;
-	while (list) {
-		block = list;
-		list = *block;
-		mown_kfree(block);
-	}
+	trust_free(*list);
 	block = mown_krealloc(last, 12, GFP_KERNEL);
 	done = block == last;
 	mown_kfree(block);
@@ -82,6 +100,8 @@ static int __init mown_test_trust_init(void)
 		trust_format();
 	else if (!strcmp(what, "resize"))
 		trust_resize();
+	else if (!strcmp(what, "lend"))
+		trust_lend();
 	else if (!strcmp(what, "free"))
 		mown_kfree(mown_world_kept());
 	else
@@ -92,6 +112,7 @@ module_init(mown_test_trust_init);
 
 static void __exit mown_test_trust_exit(void)
 {
+	trust_free(lent);
 }
 module_exit(mown_test_trust_exit);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Call the heap's functions at the word of a script: a module that does
- * nothing of its own. The two modules of it differ in the way in only, so they
- * say HEAP(name) by which name they call the heap's function, and include this.
+ * nothing of its own. The modules of it differ in the way in only, so they say
+ * HEAP(name) by which name they call the heap's function, and include this; one
+ * does not use mown, and stands for the rest of the kernel.
  *
  * One line written to <debugfs>/<module>/ctl is one call:
  *
@@ -23,6 +24,7 @@
 #include <linux/irq_work.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
@@ -197,6 +199,41 @@ static noinline void op_raw_kfree(struct op *op)
 	(kfree)(PTR(0));
 }
 
+/* For this there is no function but the kernel's own. */
+static noinline void op_kfree_const(struct op *op)
+{
+	kfree_const(PTR(0));
+}
+
+static noinline void ops_rcu_func(struct rcu_head *rcu)
+{
+	HEAP(kfree)(container_of(rcu, struct ops_rcu, rcu));
+}
+
+/* A callback that frees: the module waits for it before it goes. */
+static noinline void op_call_rcu(struct op *op)
+{
+	struct ops_rcu *obj = PTR(0);
+
+	call_rcu(&obj->rcu, ops_rcu_func);
+}
+
+/* The pages of a large object are counted, and one may hold them. */
+static noinline void op_get_page(struct op *op)
+{
+	get_page(virt_to_head_page(PTR(0)));
+}
+
+static noinline void op_put_page(struct op *op)
+{
+	put_page(virt_to_head_page(PTR(0)));
+}
+
+static noinline void op_kmalloc_nofail(struct op *op)
+{
+	op->ptr = HEAP(kmalloc)(ARG(0), GFP_KERNEL | __GFP_NOFAIL);
+}
+
 /* Fill @arg[1] bytes with @arg[2]. */
 static noinline void op_fill(struct op *op)
 {
@@ -226,6 +263,7 @@ static noinline void op_this_module(struct op *op)
 	op->ptr = THIS_MODULE;
 }
 
+#ifdef _LINUX_MOWN_H
 /* These two give an errno. */
 static noinline void op_transfer(struct op *op)
 {
@@ -236,6 +274,7 @@ static noinline void op_disown(struct op *op)
 {
 	op->ptr = ERR_PTR(mown_disown(PTR(0)));
 }
+#endif
 
 #define OP(name) { #name, op_##name }
 
@@ -275,15 +314,22 @@ static const struct {
 	OP(kfree_rcu_headless),
 	OP(kfree_rcu_kfree),
 	OP(kfree_rcu_differs),
+	OP(kmalloc_nofail),
+	OP(get_page),
+	OP(put_page),
 	OP(raw_kmalloc),
 	OP(raw_kfree),
+	OP(kfree_const),
+	OP(call_rcu),
 	OP(fill),
 	OP(differs),
 	OP(ksize),
 	OP(kmalloc_size_roundup),
 	OP(this_module),
+#ifdef _LINUX_MOWN_H
 	OP(transfer),
 	OP(disown),
+#endif
 };
 
 /* ---- Contexts ---- */
@@ -425,5 +471,6 @@ static void __exit ops_exit(void)
 	debugfs_remove(ops_dir);
 	tasklet_kill(&ops_tasklet);
 	irq_work_sync(&ops_irq_work);
+	rcu_barrier();
 }
 module_exit(ops_exit);
