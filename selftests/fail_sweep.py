@@ -69,6 +69,8 @@ class Sweep:
         for policy in POLICIES:
             if policy_word(policy) == "panic":
                 raise SweepError(f"policy/{policy} is panic: what is found would be the end")
+        if read_file("/proc/sys/kernel/panic_on_warn").strip() != "0":
+            raise SweepError("panic_on_warn is set: what is found would be the end")
         if int(read_file(f"{SYSFS}/history")) == 0:
             raise SweepError("history is 0: there is nothing to judge by")
 
@@ -99,7 +101,8 @@ class Sweep:
         accounts = exits(self.name) if failed or has_owner else []
         return Try(done.stdout.strip() if done.returncode else None,
                    failed[1] if failed else None, accounts[-1] if accounts else None,
-                   [report for report in violations() if report not in before])
+                   [report for report in violations()
+                    if report not in before and self.name in report])
 
     def tell(self, number: int, attempt: Try) -> bool:
         """Print what came of it. True if nothing was found."""
@@ -154,8 +157,8 @@ def number_above_0(text: str) -> int:
     return number
 
 
-def main() -> int:
-    """The command; returns its exit status."""
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """The command, with the arguments ARGV; returns its exit status."""
     assert __doc__
     usage, _, rest = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(description=usage, epilog=rest,
@@ -164,7 +167,7 @@ def main() -> int:
                         help="stop after N allocations (default %(default)s)")
     parser.add_argument("module", metavar="MODULE", help="a .ko file, or a name for modprobe")
     parser.add_argument("params", metavar="PARAM=VALUE", nargs="*", help="the module's parameters")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
         sweep = Sweep(args.module, args.params)
         sweep.check()

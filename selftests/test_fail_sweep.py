@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """fail_sweep.py finds which error path of a module is wrong, and says nothing of right ones."""
+import contextlib
+import io
 import os
 import re
 import shutil
 import signal
 import subprocess
+from typing import Iterator
 
-from ksft_mown import (HERE, MODULES, SYSFS, command, knob, loaded, module_loaded, policy,
+import fail_sweep
+from ksft_mown import (HERE, MODULES, SYSFS, knob, loaded, module_loaded, policy,
                        read_file, run_cases, wait_for, write_file)
 
 SWEEP = str(HERE / "fail_sweep.py")
@@ -21,12 +25,23 @@ CLEAN = "fails to load, clean"
 SUMMARY = f"{MODULE}: 7 allocations, each has failed once"
 
 
+def called(*argv: str) -> tuple[int, str, str]:
+    """The exit status of the command, and what it says; without a process, which takes long."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = fail_sweep.main(argv)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+    return status, out.getvalue(), err.getvalue()
+
+
 def swept(*argv: str) -> tuple[int, list[str]]:
     """The exit status of the command, and its lines."""
-    done = command(SWEEP, *argv)
+    status, out, err = called(*argv)
     assert read_file(FAIL_NTH) == "", f"an allocation is still to fail: {read_file(FAIL_NTH)}"
-    assert not module_loaded(MODULE)
-    return done.returncode, done.stdout.splitlines()
+    assert not module_loaded(MODULE) and not err, err
+    return status, out.splitlines()
 
 
 def expect(found: tuple[int, list[str]], status: int, verdicts: dict[int, str],
@@ -98,11 +113,22 @@ def dashes() -> None:
     expect(swept(path), 0, {})
 
 
+@contextlib.contextmanager
+def sysctl(name: str, value: str) -> Iterator[None]:
+    """The kernel's NAME set to VALUE for a while."""
+    path = f"/proc/sys/kernel/{name}"
+    before = read_file(path)
+    write_file(path, value)
+    try:
+        yield
+    finally:
+        write_file(path, before)
+
+
 def refused(argv: list[str], reason: str) -> None:
     """The command says why it cannot begin, and has not."""
-    done = subprocess.run([SWEEP, *argv], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and reason in done.stderr and not done.stdout, \
-        f"{argv}: {done.returncode}: {done.stdout}{done.stderr}"
+    status, out, err = called(*argv)
+    assert status == 2 and reason in err and not out, f"{argv}: {status}: {out}{err}"
     assert read_file(FAIL_NTH) == ""
 
 
@@ -120,6 +146,8 @@ def bad_input() -> None:
     assert not module_loaded("mown_plain_world")
     with policy("interior_free", "panic"):
         refused([KO], "policy/interior_free is panic")
+    with sysctl("panic_on_warn", "1"):
+        refused([KO], "panic_on_warn is set")
     with knob("history", 0):
         refused([KO], "history is 0")
     with loaded(MODULE):
@@ -130,8 +158,8 @@ def bad_input() -> None:
     try:
         for name in names:
             write_file(FAIL_NTH, f"{name} 1")
-        done = command(SWEEP, KO)
-        assert done.returncode == 2 and "No space left on device" in done.stdout, done.stdout
+        status, _, err = called(KO)
+        assert status == 2 and "No space left on device" in err, err
     finally:
         for name in names:
             write_file(FAIL_NTH, f"{name} 0")

@@ -9,8 +9,8 @@ import os
 import re
 from typing import Callable, Iterator
 
-from ksft_mown import (DEBUGFS, SYSFS, Ops, exits, knob, live, ops, policy, read_file, read_lines,
-                       run_cases, stats, violations, wait_for, write_file)
+from ksft_mown import (DEBUGFS, SYSFS, Ops, case_log, exits, knob, live, ops, policy, read_file,
+                       read_lines, run_cases, stats, violations, wait_for, write_file)
 
 API, DROPIN = "mown_test_ops", "mown_dropin_ops"
 
@@ -47,9 +47,9 @@ def as_errno(pointer: int) -> int:
     return (1 << 64) - pointer if pointer else 0
 
 
-def alloc(heap: Ops, size: int) -> int:
+def alloc(heap: Ops, size: int, function: str = "kmalloc") -> int:
     """An object of SIZE bytes."""
-    pointer = heap.call("kmalloc", size).pointer
+    pointer = heap.call(function, size).pointer
     assert pointer, f"no {size} bytes"
     return pointer
 
@@ -230,6 +230,64 @@ def limit() -> None:
             assert heap.call("kzalloc", 100).pointer == 0
             assert stats(API)["limited"] == limited + 1
     assert not any("op_kzalloc" in r for r in violations()[before:]), "reported all the same"
+
+
+# ---- fail_nth ----
+
+def fail_nth() -> None:
+    """The allocation of that number fails, once, as the kernel's would; the log says which."""
+    path, everybody = file_of(API, "fail_nth"), f"{SYSFS}/fail_nth"
+    with ops(API) as heap, ops(DROPIN) as other:
+        for text, error in (("x", errno.EINVAL), ("-1", errno.EINVAL), ("\n", errno.EINVAL),
+                            ("1 2", errno.EINVAL), (str(1 << 63), errno.ERANGE)):
+            refused(path, text, error)
+        for text, error in ((API, errno.EINVAL), (f"{API} ", errno.EINVAL), (" 1", errno.EINVAL),
+                            (f"{API} x", errno.EINVAL), (f"{API} 1 2", errno.EINVAL),
+                            ("\n", errno.EINVAL), ("m" * 100 + " 1", errno.EINVAL),
+                            (f"{API} {1 << 63}", errno.ERANGE)):
+            refused(everybody, text, error)
+        assert read_file(path) == "0\n" and read_file(everybody) == ""
+        write_file(path, "3")
+        objects = [alloc(heap, 10), alloc(other, 10), alloc(heap, 20)]
+        assert read_file(path) == "1\n"
+        assert read_file(everybody) == f"{API} 1\n"
+        # What must not fail is not asked, nor what allocates nothing
+        objects.append(alloc(heap, 10, "kmalloc_nofail"))
+        assert heap.call("krealloc", objects[2], 25).pointer == objects[2]
+        assert read_file(path) == "1\n"
+        assert heap.call("kzalloc", 30).pointer == 0
+        counts = stats(API)
+        assert (counts["failed"], counts["live"], counts["allocated"]) == (1, 3, 3), counts
+        assert re.search(rf"^mown: {API}: an allocation of 30 bytes fails on purpose in "
+                         rf"op_kzalloc\+\S+ \[{API}\]$", case_log(), re.MULTILINE), case_log()
+        assert read_file(path) == "0\n" and read_file(everybody) == ""
+        objects.append(alloc(heap, 30))
+        # A resize that fails leaves the object as it was
+        write_file(everybody, f"{API.replace('_', '-')} 1\n")
+        heap.call("fill", objects[2], 25, 7)
+        assert heap.call("krealloc", objects[2], 5000).pointer == 0
+        assert heap.call("differs", objects[2], 25, 7).pointer == 0
+        write_file(path, "1")
+        assert as_errno(heap.call("memdup_user", USER_ADDR, 16).pointer) == errno.ENOMEM
+        write_file(path, "1")
+        assert heap.call("kmalloc", 1, context="hardirq").pointer == 0
+        # Taken back, in both ways
+        for taken, text in ((path, "0"), (everybody, f"{API} 0")):
+            write_file(path, "1")
+            write_file(taken, text)
+            assert read_file(path) == "0\n"
+            heap.call("kfree", alloc(heap, 1))
+        assert stats(API)["failed"] == 4
+        for addr in objects:
+            heap.call("kfree", addr)
+    assert exits(API)[-1].left == 0
+    # For a module that comes later; and gone with it, reached or not
+    write_file(everybody, f"{API} 2")
+    assert read_file(everybody) == f"{API} 2\n"
+    with ops(API) as heap:
+        assert read_file(path) == "2\n"
+        heap.call("kfree", alloc(heap, 1))
+    assert read_file(everybody) == ""
 
 
 # ---- Checkpoints ----
@@ -413,6 +471,7 @@ CASES = [
     ("a foreign free by a module that has gone", foreign_forgotten),
     ("the name of a task", forged_name),
     ("limit_bytes", limit),
+    ("fail_nth", fail_nth),
     ("a checkpoint, and what came since", checkpoint),
     ("an object made over to another module", transfer),
     ("left behind by the module it was made over to", transfer_left_behind),

@@ -11,8 +11,8 @@ import functools
 import sys
 from typing import Callable, NamedTuple
 
-from ksft_mown import (SYSFS, Ops, Skip, load_mown, ops, quiet_console, run_cases, skip_all, stats, violations,
-                       wait_for, write_file)
+from ksft_mown import (SYSFS, Ops, Skip, load_mown, ops, quiet_console, run_cases, skip_all,
+                       stats, violations, wait_for, write_file)
 from test_kernel_frees import Judge
 
 API, DROPIN, PLAIN = "mown_test_ops", "mown_dropin_ops", "mown_plain_ops"
@@ -41,7 +41,7 @@ class Way(NamedTuple):
     def name(self) -> str:
         """The way in a case's name."""
         who = {API: "", DROPIN: "another's ", PLAIN: "the kernel's "}[self.module]
-        who = "unconverted " if self.function.startswith("raw_") else who
+        who = "unconverted " if self.function in ("raw_kfree", "cleanup") else who
         size = f" to {self.numbers[0]} bytes" if self.numbers else ""
         kept = ", not kept" if self in NOT_KEPT else ""
         return who + self.function.removeprefix("raw_") + size + kept
@@ -65,7 +65,8 @@ KERNEL = [Way("kernel", PLAIN, "kfree"), Way("kernel", PLAIN, "kfree_sensitive")
           Way("kernel", PLAIN, "kfree_bulk"),
           Way("kernel", PLAIN, "krealloc", (LARGER,), moves=True),
           Way("kernel", PLAIN, "krealloc", (0,)),
-          Way("kernel", PLAIN, "call_rcu", later=True), Way("kernel", API, "raw_kfree")]
+          Way("kernel", PLAIN, "call_rcu", later=True), Way("kernel", API, "raw_kfree"),
+          Way("kernel", DROPIN, "cleanup")]
 KERNEL_RCU = [Way("kernel, RCU", PLAIN, "kfree_rcu")]
 WAYS = MOWN + MOWN_RCU + KERNEL + KERNEL_RCU
 

@@ -205,6 +205,18 @@ static noinline void op_kfree_const(struct op *op)
 	kfree_const(PTR(0));
 }
 
+/* The kernel's own name for this is bound to its kfree() before any of ours. */
+static noinline void op_cleanup(struct op *op)
+{
+#ifdef __free
+	void *ptr __free(kfree) = PTR(0);
+
+	OPTIMIZER_HIDE_VAR(ptr);
+#else
+	(kfree)(PTR(0));
+#endif
+}
+
 static noinline void ops_rcu_func(struct rcu_head *rcu)
 {
 	HEAP(kfree)(container_of(rcu, struct ops_rcu, rcu));
@@ -320,6 +332,7 @@ static const struct {
 	OP(raw_kmalloc),
 	OP(raw_kfree),
 	OP(kfree_const),
+	OP(cleanup),
 	OP(call_rcu),
 	OP(fill),
 	OP(differs),
