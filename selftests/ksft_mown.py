@@ -333,6 +333,21 @@ def violations() -> list[str]:
     return read_blocks(f"{DEBUGFS}/violations", "mown violations 1")
 
 
+@contextlib.contextmanager
+def reported(module: str, counter: str, *lines: str) -> Iterator[None]:
+    """One violation of MODULE is counted as COUNTER, and there is a report with the LINES."""
+    # The like of a report, by its places, would not be told again
+    write_file(f"{SYSFS}/clear", "1")
+    before = stats(module)[counter]
+    yield
+    assert stats(module)[counter] == before + 1, stats(module)
+
+    def told() -> bool:
+        return any(all(line in report for line in lines) for report in violations())
+
+    wait_for(told, 10, f"a report with {lines}: {violations()}")
+
+
 def policy_word(name: str) -> str:
     """The word of policy NAME that is in brackets."""
     match = re.search(r"\[(\w+)\]", read_file(f"{SYSFS}/policy/{name}"))

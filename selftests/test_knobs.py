@@ -187,7 +187,8 @@ def limit() -> None:
         assert heap.call("kmalloc", 2).pointer == 0, "one byte too much was given"
         objects.append(alloc(heap, 1))
         counts = stats(API)
-        assert (counts["limited"], counts["live_bytes"], counts["allocated"]) == (1, 3000, 4), counts
+        assert (counts["limited"], counts["live_bytes"], counts["allocated"]) == (1, 3000, 4), \
+            counts
         # It moves, so both are there for a moment; the old one stays what it was
         assert heap.call("krealloc", old, 5000).pointer == 0
         heap.call("fill", old, 1000, 1)

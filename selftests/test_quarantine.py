@@ -5,10 +5,10 @@ is exact, and memory that runs short gets all of it back."""
 import contextlib
 import random
 import threading
-from typing import Iterator
+from typing import ContextManager, Iterator
 
-from ksft_mown import (SYSFS, Ops, case_log, global_stats, insmod, knob, little_memory, memory,
-                       ops, policy, rmmod, run_cases, stats, violations, wait_for, write_file)
+from ksft_mown import (SYSFS, Ops, case_log, global_stats, insmod, little_memory, memory, ops,
+                       policy, reported, rmmod, run_cases, stats, violations, wait_for, write_file)
 from test_kernel_frees import Judge
 
 API, DROPIN, STRESS = "mown_test_ops", "mown_dropin_ops", "mown_test_stress"
@@ -40,19 +40,9 @@ def empty(module: str) -> None:
     assert stats(module)["quarantined"] == 0
 
 
-@contextlib.contextmanager
-def found(module: str, *lines: str) -> Iterator[None]:
+def found(module: str, *lines: str) -> ContextManager[None]:
     """One write after a free is found, and there is a report with the LINES."""
-    # The like of a report, by its places, would not be told again
-    write_file(f"{SYSFS}/clear", "1")
-    before = stats(module)["use_after_frees"]
-    yield
-    assert stats(module)["use_after_frees"] == before + 1, stats(module)
-
-    def told() -> bool:
-        return any(all(line in report for line in lines) for report in violations())
-
-    wait_for(told, 10, f"a report with {lines}: {violations()}")
+    return reported(module, "use_after_frees", *lines)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,10 @@
 """Writes behind an object's end: found when it is freed or resized, where policy/overflow asks."""
 import contextlib
 import ctypes
-from typing import Iterator
+from typing import ContextManager, Iterator
 
-from ksft_mown import (SYSFS, Ops, exits, live, ops, policy, run_cases, stats, violations,
-                       wait_for, write_file)
+from ksft_mown import (SYSFS, Ops, exits, live, ops, policy, reported, run_cases, stats, violations,
+                       write_file)
 
 API, DROPIN = "mown_test_ops", "mown_dropin_ops"
 # What fills size classes, what leaves a byte of them, and what is larger than all
@@ -21,19 +21,9 @@ def alloc(heap: Ops, size: int, function: str = "kmalloc") -> int:
     return pointer
 
 
-@contextlib.contextmanager
-def found(module: str, *lines: str, count: int = 1) -> Iterator[None]:
-    """COUNT overflows are found, and there is one report with the LINES."""
-    # The like of a report, by its places, would not be told again
-    write_file(f"{SYSFS}/clear", "1")
-    overflows = stats(module)["overflows"]
-    yield
-    assert stats(module)["overflows"] == overflows + count, stats(module)
-
-    def told() -> bool:
-        return any(all(line in report for line in lines) for report in violations())
-
-    wait_for(told, 10, f"a report with {lines}: {violations()}")
+def found(module: str, *lines: str) -> ContextManager[None]:
+    """One overflow is found, and there is a report with the LINES."""
+    return reported(module, "overflows", *lines)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Places in reports: their stacks, as deep as stack_depth says, and names of text that is gone."""
-from ksft_mown import (knob, load_mown, loaded, rmmod, run_cases, violations, wait_for,
-                       write_file)
+from ksft_mown import (SYSFS, knob, live, load_mown, loaded, ops, rmmod, run_cases, violations,
+                       wait_for, write_file)
 
 DEMO = "mown_test_demo"
-INITFREE = "mown_test_initfree"
+INITFREE, TAKER = "mown_test_initfree", "mown_test_ops"
 PLACES = ("allocated at ", "first freed at ", "freed again at ")
 
 
@@ -66,8 +66,28 @@ def freed_in_init() -> None:
     assert "\nfreed again at free_again+0x" in report, report
 
 
+def others_in_init() -> None:
+    """What has come to others from an init function keeps its name; who freed theirs has none."""
+    with ops(TAKER) as taker:
+        module = taker.call("this_module").pointer
+        theirs = taker.call("kmalloc", 300).pointer
+        with loaded(INITFREE, to=module, others=theirs):
+            write_file(f"{SYSFS}/clear", "1")
+            taker.call("kfree", theirs)
+            wait_for(violations, 10, "the report")
+            site, = (record.site for record in live(TAKER))
+            assert site.startswith(f"{INITFREE}_init+0x"), site
+        site, = (record.site for record in live(TAKER))
+        assert site.startswith(f"{INITFREE}_init+0x"), site
+    report, = violations()
+    assert "\nallocated at op_kmalloc+" in report, report
+    assert "\nfirst freed before, place not known\n" in report, report
+
+
 if __name__ == "__main__":
     run_cases([("no stacks by default", no_stacks),
                ("stacks from the place to the module's load", stacks),
                ("no deeper than asked for", shallow_stacks),
-               ("freed first in an init function", freed_in_init)], [DEMO, INITFREE])
+               ("freed first in an init function", freed_in_init),
+               ("what others have of an init function", others_in_init)],
+              [INITFREE, DEMO, TAKER])

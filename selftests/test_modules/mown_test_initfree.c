@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Frees an object in its init function, whose text is gone by the time that the
- * object is freed again: write anything to "again".
+ * object is freed again: write anything to "again". With "to" another object is
+ * made over to that module there, and "others" is one of another module's that is
+ * freed there.
  */
 #include <linux/init.h>
 #include <linux/module.h>
 #include <linux/mown.h>
+
+static unsigned long to;
+module_param(to, ulong, 0400);
+static unsigned long others;
+module_param(others, ulong, 0400);
 
 static void *object;
 
@@ -29,6 +36,10 @@ static int __init mown_test_initfree_init(void)
 	if (!object)
 		return -ENOMEM;
 	mown_kfree(object);
+	mown_kfree((void *)others);
+	if (to && mown_transfer(mown_kmalloc(200, GFP_KERNEL),
+				(struct module *)to))
+		return -EINVAL;
 	return 0;
 }
 module_init(mown_test_initfree_init);
