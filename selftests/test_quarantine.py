@@ -311,6 +311,11 @@ def shrinks() -> None:
         for judge in judges:
             judge.expect(0)
         assert stats(API)["freed"] == stats(DROPIN)["freed"] == 60
+        # A few may be much memory
+        for count in (1, 2, 9):
+            for _ in range(count):
+                heap.call("kfree", alloc(heap, 64))
+            wait_for(lambda: drop_caches(API) == 0, 30, f"{count} objects")
 
 
 def storm() -> None:

@@ -69,12 +69,14 @@ static __always_inline void *mown_kmalloc_for(size_t size, gfp_t gfp, int node,
 #endif
 }
 
-/* 6.9 replaced the allocate argument by flags. */
+/* 6.3 dropped the extra bits, 6.8 replaced the last argument by flags. */
 static inline depot_stack_handle_t
 mown_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp, bool alloc)
 {
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 	return __stack_depot_save(entries, nr, 0, gfp, alloc);
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	return __stack_depot_save(entries, nr, gfp, alloc);
 #else
 	return stack_depot_save_flags(entries, nr, gfp,
 			alloc ? STACK_DEPOT_FLAG_CAN_ALLOC : 0);
@@ -109,9 +111,12 @@ static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
 		return NULL;
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
-	/* Nobody misses what goes, and a few objects may be much memory. */
+	/*
+	 * Nobody misses what goes, and one object may be much memory: half of
+	 * what @count says is asked for at once, down to a single one.
+	 */
 	shrinker->seeks = 0;
-	shrinker->batch = 8;
+	shrinker->batch = 1;
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 	if (register_shrinker(shrinker, "mown")) {
 		kfree(shrinker);

@@ -384,6 +384,7 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 	freed->cpu = raw_smp_processor_id();
 	freed->own = hold->owner == hold->me;
 	freed->poisoned = false;
+	freed->blank = false;
 }
 
 /*
@@ -394,7 +395,8 @@ static bool mown_is_shared(const struct mown_record *rec)
 {
 	struct page *page = virt_to_head_page((void *)rec->addr);
 
-	return !PageSlab(page) && page_count(page) != 1;
+	/* Newer kernels do not count the one of kmalloc(). */
+	return !PageSlab(page) && page_count(page) > 1;
 }
 
 /* May the object wait in quarantine? The stripe is locked. */
@@ -433,9 +435,10 @@ bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
 		if (rec->state == MOWN_GONE)
 			return false;
 	}
-	/* As kfree_sensitive(): ksize() lets all of it be written. */
+	/* As kfree_sensitive(); KASAN guards what was not asked for. */
 	if (unlikely(sensitive) &&
-	    !mown_poison_fill(stripe, rec, 0, ksize(ptr), flags))
+	    !mown_poison_fill(stripe, rec, 0, IS_ENABLED(CONFIG_KASAN) ?
+			      rec->size : ksize(ptr), flags))
 		return false;
 	freed->poisoned = mown_policy(owner, MOWN_USE_AFTER_FREE) != MOWN_PASS;
 	return !freed->poisoned ||
@@ -545,12 +548,8 @@ void mown_resized(const void *ptr, size_t size)
 /* The kernel's krealloc() has freed an object that was not recorded. */
 void mown_moved(struct module *mod)
 {
-	struct mown_owner *owner;
-
 	rcu_read_lock();
-	owner = mown_owner_find(mod);
-	if (owner)
-		mown_untracked_freed(owner, false);
+	mown_untracked_freed(mown_owner_find(mod), false);
 	rcu_read_unlock();
 }
 

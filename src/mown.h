@@ -193,6 +193,7 @@ static_assert(sizeof(struct mown_record) == 64);
  * @cpu: the CPU it was released on
  * @own: released by its owner
  * @poisoned: filled with poison
+ * @blank: nothing is known but @rec, @bytes and @poisoned
  */
 struct mown_freed {
 	struct mown_record *rec;
@@ -206,6 +207,7 @@ struct mown_freed {
 	u16 cpu;
 	bool own;
 	bool poisoned;
+	bool blank;
 };
 
 /**
@@ -687,6 +689,7 @@ struct mown_place {
  * @family: its family
  * @released: it was released before
  * @rcu: it waits for a grace period
+ * @kept: it is in quarantine, neither on its way into it nor out of it
  * @alloc: of the object
  * @freed: the first time; not dated if not, or not known
  * @now: of the call that is wrong
@@ -708,6 +711,7 @@ struct mown_event {
 	u8 family;
 	bool released;
 	bool rcu;
+	bool kept;
 	struct mown_place alloc;
 	struct mown_place freed;
 	struct mown_place now;

@@ -216,10 +216,16 @@ void mown_untracked(struct module *mod)
 
 /*
  * May this be the free of an object of @owner's that had to go without a record?
- * Then it is taken for that, unless it is only to be resized.
+ * Then it is taken for that, unless it is only to be resized. Who has no owner
+ * has nothing with a record.
  */
 bool mown_untracked_freed(struct mown_owner *owner, bool resize)
 {
+	if (!owner) {
+		if (!resize)
+			atomic_long_dec_if_positive(&mown_untracked_ownerless);
+		return true;
+	}
 	if (resize)
 		return atomic_long_read(&owner->untracked) > 0;
 	if (atomic_long_dec_if_positive(&owner->untracked) < 0)

@@ -232,7 +232,7 @@ static void mown_quarantine_forget(struct mown_quarantine *q,
 	for (i = q->head; q->ring && i != q->tail; i++) {
 		struct mown_freed *slot = mown_quarantine_slot(q, i);
 
-		if (mown_in_range(text, slot->site)) {
+		if (!slot->own && mown_in_range(text, slot->site)) {
 			slot->site = 0;
 			slot->stack = 0;
 		}
@@ -257,6 +257,9 @@ void mown_quarantine_forget_sites(struct mown_owner *owner,
 	while ((other = mown_owner_next(other)))
 		if (other != owner)
 			mown_quarantine_forget(&other->quarantine, text);
+	/* And so that nothing that has left meanwhile is still to be told. */
+	synchronize_rcu();
+	mown_report_flush();
 }
 
 /* What the owner's quarantine takes besides the objects. */
@@ -279,7 +282,8 @@ static unsigned long mown_shrink_count(struct shrinker *shrinker,
 	list_for_each_entry_rcu(owner, &mown_owners, list)
 		nr += READ_ONCE(owner->quarantine.objects);
 	rcu_read_unlock();
-	return nr ?: SHRINK_EMPTY;
+	/* It is halved: see mown_shrinker_new(). */
+	return 2 * nr ?: SHRINK_EMPTY;
 }
 
 static unsigned long mown_shrink_scan(struct shrinker *shrinker,

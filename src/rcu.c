@@ -17,6 +17,8 @@
 
 #define MOWN_RCU_SLOTS 40
 #define MOWN_RCU_DRAIN_MS 100
+/* Who may sleep waits for a grace period rather than have others killed. */
+#define MOWN_RCU_GFP (GFP_KERNEL | __GFP_NORETRY | __GFP_NOMEMALLOC)
 
 struct mown_rcu_batch {
 	struct rcu_head rcu;
@@ -103,7 +105,7 @@ static bool mown_hold_by_head(struct mown_owner *owner,
  */
 static void mown_release_by_head(struct rcu_head *head)
 {
-	struct mown_freed freed = { .when = jiffies, .alloc_when = jiffies };
+	struct mown_freed freed = { .blank = true };
 	struct mown_owner *owner;
 
 	rcu_read_lock();
@@ -218,7 +220,7 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	bool dying, room;
 
 	for (;;) {
-		room = mown_rcu_prepare(head ? GFP_NOWAIT : GFP_KERNEL);
+		room = mown_rcu_prepare(head ? GFP_NOWAIT : MOWN_RCU_GFP);
 		mown_hold(&hold, ptr, caller);
 		if (unlikely(!hold.live))
 			return mown_not_live(&hold, false);

@@ -135,6 +135,7 @@ void mown_names_replace(struct mown_owner *owner, struct mown_names *names)
 /* The module is live, its init text is about to go. */
 void mown_names_intern_init(struct mown_owner *owner)
 {
+	struct mown_names *names;
 	struct mown_sites sites = {};
 	unsigned int i, kept = 0;
 
@@ -143,9 +144,11 @@ void mown_names_intern_init(struct mown_owner *owner)
 			if (mown_in_range(&owner->init, sites.site[i].ip))
 				sites.site[kept++] = sites.site[i];
 		sites.nr = kept;
-		if (kept)
-			mown_names_replace(owner,
-					   mown_names_new(owner, &sites));
+		names = kept ? mown_names_new(owner, &sites) : NULL;
+		mown_names_replace(owner, names);
+		/* Whatever else lies there from now on is not the owner's. */
+		if (!kept || names)
+			WRITE_ONCE(owner->init.size, 0);
 	}
 	mown_sites_free(&sites);
 	WRITE_ONCE(owner->init_gone, true);

@@ -28,15 +28,17 @@ void mown_describe_call(struct mown_event *event, unsigned long ptr,
 			*c = '?';
 }
 
-/* When and by whom the object was released, if its slot knows. */
+/* When and by whom the object was released, as far as its slot knows. */
 void mown_describe_freed(struct mown_event *event,
 			 const struct mown_freed *freed)
 {
-	if (!freed->site)
+	if (freed->blank)
 		return;
 	event->alloc.dated = true;
 	event->alloc.when = freed->alloc_when;
 	event->alloc.stack = freed->alloc_stack;
+	if (!freed->site)
+		return;
 	event->freed.dated = true;
 	event->freed.own = freed->own;
 	event->freed.site = freed->site;
@@ -72,6 +74,7 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 		return;
 	case MOWN_QUARANTINED:
 		known = mown_quarantine_peek(&owner->quarantine, rec, &freed);
+		event->kept = known;
 		break;
 	case MOWN_RCU:
 		/* The batch stays until it has seen this state change. */
@@ -164,7 +167,7 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		event->violation = MOWN_DOUBLE_FREE;
 		event->action = event->rcu ?
 			"refused; the object is freed after its grace period" :
-			event->freed.dated ?
+			event->kept ?
 			"refused; the object stays in quarantine" :
 			"refused; the object is on its way into quarantine or out of it";
 		mown_count(event->owner, MOWN_DOUBLE_FREES);
@@ -180,8 +183,7 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		mown_report(event);
 		return false;
 	}
-	/* Who has no owner has nothing that is recorded. */
-	if (!me || mown_untracked_freed(me, resize))
+	if (mown_untracked_freed(me, resize))
 		return true;
 	if (word == MOWN_AUTO)
 		word = caller->way == MOWN_API ? MOWN_WARN : MOWN_PASS;

@@ -6,6 +6,14 @@
 #define _TRACE_MOWN_H
 
 #include <linux/tracepoint.h>
+#include <linux/version.h>
+
+/* 6.10 took the source of a string from its __string(). */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+#define mown_assign_str(field) __assign_str(field, field)
+#else
+#define mown_assign_str(field) __assign_str(field)
+#endif
 
 /* An object was recorded for a module. */
 TRACE_EVENT(alloc,
@@ -24,10 +32,10 @@ TRACE_EVENT(alloc,
 	),
 
 	TP_fast_assign(
-		__assign_str(module, module);
+		mown_assign_str(module);
 		__entry->ptr = (const void *)ptr;
 		__entry->size = size;
-		__assign_str(family, family);
+		mown_assign_str(family);
 		__entry->site = site;
 	),
 
@@ -50,7 +58,7 @@ TRACE_EVENT(free,
 	),
 
 	TP_fast_assign(
-		__assign_str(module, module);
+		mown_assign_str(module);
 		__entry->ptr = (const void *)ptr;
 		__entry->site = site;
 	),
@@ -76,11 +84,11 @@ TRACE_EVENT(violation,
 	),
 
 	TP_fast_assign(
-		__assign_str(violation, violation);
-		__assign_str(module, module);
+		mown_assign_str(violation);
+		mown_assign_str(module);
 		__entry->ptr = (const void *)ptr;
 		__entry->site = site;
-		__assign_str(action, action);
+		mown_assign_str(action);
 	),
 
 	TP_printk("%s module=%s ptr=%p site=%pS: %s", __get_str(violation),
