@@ -43,11 +43,14 @@ static void trust_format(void)
 	mown_kfree(str);
 }
 
-static void **trust_take(void **list, size_t size)
+/* Some thousand find a record yet; each of the others takes long to free. */
+#define TRUST_SMALL_MAX 12000
+
+static void **trust_take(void **list, size_t size, unsigned int max)
 {
 	void **block;
 
-	while ((block = mown_kmalloc(size, GFP_ATOMIC | __GFP_NOWARN))) {
+	while (max-- && (block = mown_kmalloc(size, GFP_ATOMIC | __GFP_NOWARN))) {
 		*block = list;
 		list = block;
 	}
@@ -67,9 +70,10 @@ static void trust_free(void **list)
 /* What is taken when there is no memory for records is kept. */
 static void trust_lend(void)
 {
-	void **large = trust_take(trust_take(NULL, 4 << 20), 4096);
+	void **large = trust_take(trust_take(NULL, 4 << 20, UINT_MAX), 4096,
+				  UINT_MAX);
 
-	lent = trust_take(NULL, 16);
+	lent = trust_take(NULL, 16, TRUST_SMALL_MAX);
 	trust_free(large);
 	done = lent;
 }
@@ -79,10 +83,10 @@ static void trust_resize(void)
 {
 	void **list, **last, **block;
 
-	list = trust_take(NULL, 4 << 20);
-	list = trust_take(list, 4096);
+	list = trust_take(NULL, 4 << 20, UINT_MAX);
+	list = trust_take(list, 4096, UINT_MAX);
 	/* Many fit into what is left, more than there is room for records. */
-	list = trust_take(list, 16);
+	list = trust_take(list, 16, TRUST_SMALL_MAX);
 	last = list;
 	if (!last)
 		return;
