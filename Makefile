@@ -20,7 +20,10 @@ help:
 	@echo 'make KDIR=DIRECTORY   ... for a kernel built or unpacked there'
 	@echo 'make demo             see mown at work in a virtual machine'
 	@echo 'make check            run all tests in a virtual machine'
-	@echo 'make soak             run the random tests for three quarters of an hour'
+	@echo 'make soak             run the random tests for two hours'
+	@echo 'make sweep            load every module of the kernel under mown'
+	@echo 'make sweep FAIL=1     ... and make their first allocations fail'
+	@echo 'make coverage         what share of the modules'"'"' calls attach sees'
 	@echo 'make static           run the static checks'
 	@echo 'make install          install the module; depmod is left to you'
 	@echo 'make clean            remove what was built'
@@ -60,10 +63,22 @@ soak: guest-setup
 	MOWN_OPS=400000 MOWN_OPS_LESS=300000 MOWN_ROUNDS=100 MOWN_STRESS_SECONDS=1800 \
 		selftests/check.sh -k $(KERNEL) -o 3600 -t 7200 -T test_random_model.py \
 		-T test_rounds.py -T test_stress.py plain
+	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=1000 \
+		selftests/check.sh -k $(KERNEL) -o 6000 -t 7200 \
+		-T test_attach_load.py attach_load
+
+# Every module of the kernel, loaded and unloaded under mown; with FAIL=1 the first
+# allocations of each are made to fail, one after the other
+sweep: guest-setup
+	selftests/sweep.py -k $(KERNEL) $(if $(FAIL),--fail)
+
+# What share of the calls in the kernel's modules attach sees
+coverage: guest-setup
+	selftests/attach_coverage.py "$$($(vmtest) --kdir)/../../../lib/modules"
 
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check soak static
+.PHONY: help modules install clean guest-setup demo check soak sweep coverage static
 .DEFAULT_GOAL := modules
 endif

@@ -18,7 +18,7 @@ export LC_ALL=C
 SYSFS=/sys/kernel/mown
 # shellcheck disable=SC2034 # for the tests
 DEBUGFS=/sys/kernel/debug/mown
-VIOLATIONS="double_free interior_free unknown_free foreign_free use_after_free"
+VIOLATIONS="double_free interior_free mismatched_free unknown_free foreign_free use_after_free"
 VIOLATIONS+=" overflow limit left_behind"
 
 TESTDIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)

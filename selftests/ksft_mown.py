@@ -19,8 +19,8 @@ from typing import Callable, Iterable, Iterator, NamedTuple, NoReturn, Optional,
 
 SYSFS = "/sys/kernel/mown"
 DEBUGFS = "/sys/kernel/debug/mown"
-POLICIES = ("double_free", "interior_free", "unknown_free", "foreign_free", "use_after_free",
-            "overflow", "limit", "left_behind")
+POLICIES = ("double_free", "interior_free", "mismatched_free", "unknown_free",
+            "foreign_free", "use_after_free", "overflow", "limit", "left_behind")
 
 HERE = Path(__file__).resolve().parent
 MODULES = HERE / "test_modules"

@@ -10,7 +10,7 @@
 MODULE=mown_dropin_leak
 COUNTERS="allocated freed live live_bytes released_elsewhere stale untracked
 untracked_freed unknown_frees unknown_passed double_frees interior_frees
-foreign_frees quarantined quarantined_bytes"
+mismatched_frees foreign_frees quarantined quarantined_bytes"
 COUNTERS+=" use_after_frees overflows redzones_lost failed limited"
 COUNTERS+=" transferred_in transferred_out disowned"
 KNOBS="stack_depth quarantine_bytes limit_bytes fail_nth"
@@ -58,11 +58,11 @@ test_files()
 	insert_mown || fail "mown cannot be loaded"
 
 	equal "$(cd "$SYSFS" && echo *)" \
-		"clear fail_nth history modules policy quarantine_bytes stack_depth version" "$SYSFS"
-	equal "$(cd "$DEBUGFS" && echo *)" "exits live stats violations" "$DEBUGFS"
+		"attach clear detach fail_nth history modules policy quarantine_bytes stack_depth version" "$SYSFS"
+	equal "$(cd "$DEBUGFS" && echo *)" "attached exits live stats violations" "$DEBUGFS"
 	modes 444 "$SYSFS/version"
 	modes 644 "$SYSFS"/{stack_depth,quarantine_bytes,history,fail_nth} "$SYSFS"/policy/*
-	modes 200 "$SYSFS/clear"
+	modes 200 "$SYSFS"/{attach,clear,detach}
 	modes 400 "$DEBUGFS"/*
 	equal "$(<"$SYSFS/version")" "$(modinfo -F version "$(mown_ko)")" "version"
 }

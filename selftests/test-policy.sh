@@ -10,6 +10,7 @@
 declare -A WORDS=(
 	[double_free]="auto warn panic"
 	[interior_free]="auto warn panic"
+	[mismatched_free]="auto warn panic"
 	[unknown_free]="auto warn panic pass"
 	[foreign_free]="auto warn panic pass"
 	[use_after_free]="auto warn panic pass"
@@ -42,7 +43,7 @@ test_default()
 	unload_mown
 	insert_mown || fail "mown cannot be loaded"
 	equal "$(cd "$SYSFS/policy" && echo *)" \
-		"double_free foreign_free interior_free left_behind limit overflow unknown_free use_after_free" \
+		"double_free foreign_free interior_free left_behind limit mismatched_free overflow unknown_free use_after_free" \
 		"the files"
 	for v in $VIOLATIONS; do
 		shows "$v" auto

@@ -669,6 +669,7 @@ def test_foreign_free(way: Way) -> None:
 WORDS = {
     "double_free": ["auto", "warn", "panic"],
     "interior_free": ["auto", "warn", "panic"],
+    "mismatched_free": ["auto", "warn", "panic"],
     "unknown_free": ["auto", "warn", "panic", "pass"],
     "foreign_free": ["auto", "warn", "panic", "pass"],
     "use_after_free": ["auto", "warn", "panic", "pass"],

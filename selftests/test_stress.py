@@ -95,7 +95,7 @@ def files() -> Iterator[str]:
     for top in (DEBUGFS, SYSFS):
         for path, _, names in os.walk(top):
             yield from (f"{path}/{name}" for name in sorted(names)
-                        if name not in ("clear", "checkpoint"))
+                        if name not in ("attach", "clear", "checkpoint", "detach"))
 
 
 def read_all() -> None:

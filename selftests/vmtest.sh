@@ -42,7 +42,9 @@ and /dev/null as stdin. /tmp and /run are the guest's own, and nothing that it
 writes reaches the host.
 
 MOWN_CACHE (default ~/.cache/mown) holds the kernels; remove one from there to
-get Debian's newest. MOWN_ACCEL=tcg or kvm overrides the choice between them.
+get Debian's newest. MOWN_ACCEL=tcg or kvm overrides the choice between them;
+tcg-single has one host thread for all CPUs, for what patches code that the other
+CPUs run meanwhile: QEMU loses a CPU at that now and then.
 EOF_USAGE
 }
 
@@ -183,7 +185,9 @@ boot()
 	make_initrd "$work/initrd.img" "${@:3}"
 	case $accel in
 	kvm) accel="kvm -cpu host" ;;
-	tcg) accel="tcg,thread=multi -cpu max"
+	tcg | tcg-single)
+		[[ $accel == tcg ]] && accel=multi || accel=single
+		accel="tcg,thread=$accel -cpu max"
 		# On a busy host an emulated CPU may stand still for some time
 		cmdline="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 $cmdline" ;;
 	esac

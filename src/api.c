@@ -83,7 +83,8 @@ EXPORT_SYMBOL_GPL(__mown_track_string);
  */
 void __mown_kfree(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_KFREE };
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
@@ -106,7 +107,8 @@ EXPORT_SYMBOL_GPL(__mown_kfree);
 void __mown_kfree_sensitive(const void *ptr, struct module *mod,
 			    enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_KFREE };
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
@@ -127,7 +129,8 @@ EXPORT_SYMBOL_GPL(__mown_kfree_sensitive);
  */
 void __mown_kvfree(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_KVFREE };
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
@@ -150,7 +153,8 @@ EXPORT_SYMBOL_GPL(__mown_kvfree);
 void __mown_kfree_bulk(size_t n, void **ptrs, struct module *mod,
 		       enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_KFREE };
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -181,7 +185,8 @@ EXPORT_SYMBOL_GPL(__mown_kfree_bulk);
 void __mown_kfree_rcu(struct rcu_head *head, void *ptr, struct module *mod,
 		      enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_KVFREE };
 
 	if (!head)
 		might_sleep();
@@ -209,6 +214,43 @@ static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 	return new;
 }
 
+/* krealloc(), for whichever way in. */
+void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
+		   const struct mown_caller *caller)
+{
+	enum mown_verdict verdict;
+	size_t old;
+	void *ret;
+
+	if (unlikely(!size)) {
+		if (!ZERO_OR_NULL_PTR(ptr) && mown_release(ptr, caller, false))
+			kfree(ptr);
+		return ZERO_SIZE_PTR;
+	}
+	if (unlikely(ZERO_OR_NULL_PTR(ptr))) {
+		ret = mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller->site);
+		return mown_track(ret, size, gfp, MOWN_KMALLOC, caller);
+	}
+	verdict = mown_may_resize(ptr, &old, caller);
+	if (unlikely(verdict == MOWN_REFUSED))
+		return NULL;
+	if (unlikely(verdict == MOWN_MOVES))
+		return mown_move(ptr, size, min(old, size), gfp, caller);
+	if (verdict == MOWN_OURS && ksize(ptr) < size)
+		return mown_move(ptr, size, ksize(ptr), gfp, caller);
+	ret = krealloc(ptr, size, gfp);
+	if (ret && ret != ptr) {
+		/* The old memory is gone: too late for a knob to say no. */
+		ret = mown_track(ret, size, gfp | __GFP_NOFAIL, MOWN_KMALLOC,
+				 caller);
+		if (verdict == MOWN_NOT_OURS)
+			mown_moved(caller->mod);
+	} else if (ret) {
+		mown_resized(ret, size);
+	}
+	return ret;
+}
+
 /**
  * __mown_krealloc - resize an object
  * @ptr: its start; NULL and ZERO_SIZE_PTR allocate
@@ -229,39 +271,10 @@ static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
 void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		      struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
-	enum mown_verdict verdict;
-	size_t old;
-	void *ret;
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_KFREE };
 
-	if (unlikely(!size)) {
-		if (!ZERO_OR_NULL_PTR(ptr) &&
-		    mown_release(ptr, &caller, false))
-			kfree(ptr);
-		return ZERO_SIZE_PTR;
-	}
-	if (unlikely(ZERO_OR_NULL_PTR(ptr))) {
-		ret = mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller.site);
-		return mown_track(ret, size, gfp, MOWN_KMALLOC, &caller);
-	}
-	verdict = mown_may_resize(ptr, &old, &caller);
-	if (unlikely(verdict == MOWN_REFUSED))
-		return NULL;
-	if (unlikely(verdict == MOWN_MOVES))
-		return mown_move(ptr, size, min(old, size), gfp, &caller);
-	if (verdict == MOWN_OURS && ksize(ptr) < size)
-		return mown_move(ptr, size, ksize(ptr), gfp, &caller);
-	ret = krealloc(ptr, size, gfp);
-	if (ret && ret != ptr) {
-		/* The old memory is gone: too late for a knob to say no. */
-		ret = mown_track(ret, size, gfp | __GFP_NOFAIL, MOWN_KMALLOC,
-				 &caller);
-		if (verdict == MOWN_NOT_OURS)
-			mown_moved(mod);
-	} else if (ret) {
-		mown_resized(ret, size);
-	}
-	return ret;
+	return mown_realloc(ptr, size, gfp, &caller);
 }
 EXPORT_SYMBOL_GPL(__mown_krealloc);
 
@@ -309,7 +322,8 @@ EXPORT_SYMBOL_GPL(__mown_size_roundup);
 int __mown_transfer(const void *ptr, struct module *to, struct module *mod,
 		    enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_ANY };
 
 	return mown_move_owner(ptr, to, &caller);
 }
@@ -328,7 +342,8 @@ EXPORT_SYMBOL_GPL(__mown_transfer);
  */
 int __mown_disown(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = { mod, way, _RET_IP_,
+					    MOWN_FREES_ANY };
 
 	return mown_give_up(ptr, &caller);
 }

@@ -29,6 +29,8 @@
 
 /* 6.4 made the second argument of kvfree_call_rcu() the pointer itself. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#define MOWN_RCU_ARG rcu_callback_t
+
 static inline void mown_kvfree_call_rcu(struct rcu_head *head, void *ptr)
 {
 	unsigned long arg = head ? (unsigned long)head - (unsigned long)ptr :
@@ -43,6 +45,8 @@ static inline unsigned long mown_kvfree_call_rcu_ptr(unsigned long head,
 	return head ? head - func : func;
 }
 #else
+#define MOWN_RCU_ARG void *
+
 static inline void mown_kvfree_call_rcu(struct rcu_head *head, void *ptr)
 {
 	kvfree_call_rcu(head, ptr);
@@ -143,6 +147,26 @@ static inline unsigned long mown_ftrace_arg(struct ftrace_regs *fregs,
 	return ftrace_regs_get_argument(fregs, n);
 #endif
 }
+
+/* 6.2 renamed this. */
+static inline void mown_ftrace_go_to(struct ftrace_regs *fregs,
+				     unsigned long ip)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+	ftrace_instruction_pointer_set(fregs, ip);
+#else
+	ftrace_regs_set_instruction_pointer(fregs, ip);
+#endif
+}
+
+/*
+ * 6.10 renamed most of what allocates: hooks.h has the names before that. Built
+ * in, a call of mown's cannot be told from the kernel's by where it comes from.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0) && defined(MODULE) && \
+	defined(CONFIG_X86_64) && defined(CONFIG_TASKS_RCU)
+#define MOWN_HAVE_HOOKS 1
+#endif
 #endif
 
 #endif /* _MOWN_COMPAT_H */

@@ -11,7 +11,7 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
-#include "mown.h"
+#include "attach.h"
 
 static struct dentry *mown_dir;
 
@@ -128,7 +128,7 @@ static int mown_live_show(struct seq_file *m, void *v)
 	seq_printf(m, "%s%s %px %zu %s %llu %u %u %s\n", live->owner->name,
 		   READ_ONCE(live->owner->exit) ? "(gone)" : "",
 		   (void *)copy->addr, copy->size,
-		   mown_family_names[copy->family],
+		   mown_families[copy->family].name,
 		   mown_age_ms(copy->when), copy->pid, copy->cpu, name);
 	return 0;
 }
@@ -193,7 +193,7 @@ static int mown_sites_print(struct seq_file *m, enum mown_sites_of what,
 
 		mown_symbol(owner, site->ip, name, sizeof(name));
 		seq_printf(m, "%lu %lu %s %s\n", site->count, site->bytes,
-			   mown_family_names[site->family], name);
+			   mown_families[site->family].name, name);
 	}
 	mown_sites_free(&sites);
 	return ret;
@@ -243,6 +243,7 @@ static int mown_stats_show(struct seq_file *m, void *v)
 	}
 	seq_puts(m, "mown stats 1\n");
 	mown_net_show(m);
+	mown_hooks_show(m);
 	seq_printf(m, "owners %lu modules under mown, those gone with orphans too\n",
 		   owners);
 	seq_printf(m, "owners_bytes %lu memory that they take themselves\n",
@@ -268,6 +269,12 @@ static int mown_violations_show(struct seq_file *m, void *v)
 	return mown_report_show(m);
 }
 DEFINE_SHOW_ATTRIBUTE(mown_violations);
+
+static int mown_attached_show(struct seq_file *m, void *v)
+{
+	return mown_attach_show(m);
+}
+DEFINE_SHOW_ATTRIBUTE(mown_attached);
 
 static int mown_exits_file_show(struct seq_file *m, void *v)
 {
@@ -301,6 +308,8 @@ void mown_debugfs_init(void)
 			    &mown_violations_fops);
 	debugfs_create_file("exits", 0400, mown_dir, NULL,
 			    &mown_exits_file_fops);
+	debugfs_create_file("attached", 0400, mown_dir, NULL,
+			    &mown_attached_fops);
 	debugfs_create_file("stats", 0400, mown_dir, NULL, &mown_stats_fops);
 }
 

@@ -174,13 +174,13 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	return exit;
 }
 
-static bool mown_reclaims(struct mown_owner *owner, bool dropin)
+static bool mown_reclaims(struct mown_owner *owner, bool unpromised)
 {
 	enum mown_word word = mown_policy(owner, MOWN_LEFT_BEHIND);
 
 	if (owner->blind)
 		return false;
-	return word == MOWN_RECLAIM || (word == MOWN_AUTO && !dropin);
+	return word == MOWN_RECLAIM || (word == MOWN_AUTO && !unpromised);
 }
 
 /*
@@ -200,7 +200,8 @@ static unsigned long mown_settle_next(struct mown_owner *owner,
 	addr = rec ? rec->addr : 0;
 	if (!rec || rec->state != MOWN_LIVE)
 		goto unlock;
-	if (!mown_reclaims(owner, rec->dropin)) {
+	if (!mown_families[rec->family].reclaim ||
+	    !mown_reclaims(owner, rec->unpromised)) {
 		rec->orphan = true;
 		mown_exit_add(owner->exit, rec, 1);
 	} else if (!mown_class_fits(rec)) {
@@ -213,7 +214,7 @@ static unsigned long mown_settle_next(struct mown_owner *owner,
 unlock:
 	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
 	if (reclaim)
-		mown_give_back(reclaim->family, reclaim->addr);
+		mown_give_back(reclaim->family, reclaim->addr, reclaim->size);
 	mown_hurry_end();
 	if (reclaim)
 		mown_record_free(reclaim);
@@ -277,7 +278,7 @@ static void mown_exit_show_sites(struct seq_file *m, struct mown_exit *exit,
 
 		mown_exit_print(m, "%ld %ld %s %s",
 				atomic_long_read(&site->count), lines[i].bytes,
-				mown_family_names[site->family],
+				mown_families[site->family].name,
 				name ?: "(not named)");
 	}
 	if (nr > max)
@@ -399,6 +400,26 @@ void mown_exits_trim(unsigned int max)
 	mutex_unlock(&mown_owners_lock);
 }
 
+/*
+ * An attached name is taken back: forget what its modules left behind, or those
+ * of all names if @name is NULL. Their accounts stay.
+ */
+void mown_exits_detach(const char *name)
+{
+	struct mown_exit *exit;
+
+	mutex_lock(&mown_owners_lock);
+	list_for_each_entry(exit, &mown_exits, list) {
+		if (!exit->owner || !exit->owner->attached ||
+		    (name && strcmp(exit->name, name)))
+			continue;
+		mown_exit_remove_owner(exit->owner);
+		exit->owner = NULL;
+	}
+	mown_net_update();
+	mutex_unlock(&mown_owners_lock);
+}
+
 /* Let the owners go that have no orphans any more. */
 void mown_exits_sweep(void)
 {
@@ -431,6 +452,39 @@ static bool mown_must_wait(struct mown_owner *owner)
 	       mown_reclaims(owner, !READ_ONCE(owner->promised));
 }
 
+/* Nothing is recorded for the owner any more, and nothing of it waits. */
+static void mown_end(struct mown_owner *owner)
+{
+	mown_owner_stop(owner);
+	/* Waits for a grace period, as mown_owner_stop() wants. */
+	mown_rcu_flush();
+	/* What a dying owner releases does not wait: the ring has served. */
+	mown_quarantine_trim(owner, 0);
+	mown_quarantine_free(&owner->quarantine);
+	mown_report_flush();
+
+	mown_names_intern_elsewhere(owner);
+	mown_quarantine_forget_sites(owner, &owner->text);
+	if (!owner->init_gone)
+		mown_quarantine_forget_sites(owner, &owner->init);
+}
+
+/**
+ * mown_drop - forget an owner whose module stays, and all that it has
+ * @owner: it; its faces are gone when this begins. Freed by this.
+ *
+ * Context: Process.
+ */
+void mown_drop(struct mown_owner *owner)
+{
+	mown_end(owner);
+	mutex_lock(&mown_owners_lock);
+	mown_owner_forget_module(owner);
+	mown_exit_remove_owner(owner);
+	mown_net_update();
+	mutex_unlock(&mown_owners_lock);
+}
+
 /**
  * mown_settle - end an owner whose module has run its last code but for what
  *		 is waited for here
@@ -446,18 +500,7 @@ void mown_settle(struct mown_owner *owner)
 	if (mown_must_wait(owner))
 		async_synchronize_full();
 	rcu_barrier();
-	mown_owner_stop(owner);
-	/* Waits for a grace period, as mown_owner_stop() wants. */
-	mown_rcu_flush();
-	/* What a dying owner releases does not wait: the ring has served. */
-	mown_quarantine_trim(owner, 0);
-	mown_quarantine_free(&owner->quarantine);
-	mown_report_flush();
-
-	mown_names_intern_elsewhere(owner);
-	mown_quarantine_forget_sites(owner, &owner->text);
-	if (!owner->init_gone)
-		mown_quarantine_forget_sites(owner, &owner->init);
+	mown_end(owner);
 	exit = mown_exit_new(owner);
 	mutex_lock(&mown_owners_lock);
 	mown_owner_forget_module(owner);

@@ -19,61 +19,6 @@
 
 #include "mown.h"
 
-const char * const mown_family_names[MOWN_NR_FAMILIES] = {
-	[MOWN_KMALLOC] = "kmalloc",
-};
-
-/* The release functions, by family. */
-void mown_give_back(enum mown_family family, unsigned long addr)
-{
-	switch (family) {
-	case MOWN_KMALLOC:
-		kfree((void *)addr);
-		break;
-	default:
-		WARN_ONCE(1, "mown: no family %d\n", family);
-	}
-}
-
-/*
- * What a kmalloc() object takes in memory by the page's own word, or 0 if the
- * page is not one that kmalloc() gave. Reads the page, not the object.
- */
-static size_t mown_usable_size(unsigned long addr)
-{
-	struct page *page = virt_to_head_page((void *)addr);
-
-	if (PageSlab(page))
-		return ksize((void *)addr);
-	if (PageHead(page) && page_address(page) == (void *)addr)
-		return page_size(page);
-	return 0;
-}
-
-/*
- * What the object takes in memory. ksize() is spared where it can be: in 6.1 it
- * opens all of the object to its user, which hides overflows from KASAN.
- */
-size_t mown_class_size(const struct mown_record *rec)
-{
-	return rec->loose ? mown_usable_size(rec->addr) :
-			    kmalloc_size_roundup(rec->size);
-}
-
-/*
- * Can the record's object be what is at its address? One of KFENCE has its own
- * size.
- */
-bool mown_class_fits(const struct mown_record *rec)
-{
-	size_t usable = mown_usable_size(rec->addr);
-
-	if (rec->loose)
-		return usable >= rec->size;
-	return usable && (usable == kmalloc_size_roundup(rec->size) ||
-			  usable == rec->size);
-}
-
 /*
  * The record of @addr, whoever owns it; the stripe is locked. The caller's own
  * owner, if it has one, is tried first.
@@ -110,6 +55,19 @@ static bool mown_refuses_foreign(struct mown_owner *owner)
 	return word == MOWN_WARN || word == MOWN_PANIC;
 }
 
+/* May the caller release the live object, by what it calls for that? */
+static bool mown_may_release(const struct mown_hold *hold)
+{
+	/* Nobody under mown: whatever the kernel does is right. */
+	if (hold->caller->way == MOWN_ANYBODY)
+		return true;
+	if (unlikely(!(hold->caller->frees & BIT(hold->rec->family))))
+		return false;
+	/* An orphan may be freed by what was its module's, under no name now. */
+	return likely(hold->owner == hold->me) || hold->rec->orphan ||
+	       !mown_refuses_foreign(hold->owner);
+}
+
 /* See whether there is a live object that the caller may release. */
 static void mown_hold_live(struct mown_hold *hold)
 {
@@ -120,10 +78,7 @@ static void mown_hold_live(struct mown_hold *hold)
 		hold->live = false;
 		hold->stale = true;
 	}
-	/* An orphan may be freed by what was its module's, under no name now. */
-	if (hold->live && unlikely(hold->owner != hold->me) &&
-	    !hold->rec->orphan && mown_refuses_foreign(hold->owner))
-		hold->live = false;
+	hold->live = hold->live && mown_may_release(hold);
 }
 
 /*
@@ -142,7 +97,7 @@ void mown_hold(struct mown_hold *hold, const void *ptr,
 	rcu_read_lock();
 	hold->stripe = mown_lock(hold->index, &hold->flags);
 	do {
-		hold->me = mown_owner_find(caller->mod);
+		hold->me = mown_caller_owner(caller);
 		hold->rec = mown_find(hold->index, hold->addr, hold->me,
 				      &hold->owner);
 		mown_hold_live(hold);
@@ -240,10 +195,14 @@ static void mown_drop_stale_elsewhere(struct mown_owner *me,
 	}
 }
 
-static void mown_raise_max_size(struct mown_owner *owner, size_t size)
+static void mown_raise_max_size(struct mown_owner *owner,
+				const struct mown_record *rec, size_t size)
 {
 	size_t max = READ_ONCE(owner->max_size);
 
+	/* Nobody asks what lies inside of the others. */
+	if (rec->family != MOWN_SLAB && !mown_families[rec->family].whole)
+		return;
 	/* Other stripes do the same at the same time. */
 	while (unlikely(size > max) &&
 	       !try_cmpxchg(&owner->max_size, &max, size))
@@ -287,8 +246,8 @@ static struct mown_owner *mown_insert(struct mown_record *rec, gfp_t gfp,
 	tree->live++;
 	/* Charged already, where that is done. */
 	tree->bytes += rec->size;
-	mown_raise_max_size(owner, rec->size);
-	if (!rec->dropin && !READ_ONCE(owner->promised))
+	mown_raise_max_size(owner, rec, rec->size);
+	if (!rec->unpromised && !READ_ONCE(owner->promised))
 		WRITE_ONCE(owner->promised, true);
 unlock:
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
@@ -311,7 +270,7 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		return ptr;
 	rec = mown_record_new(gfp);
 	if (unlikely(!rec)) {
-		mown_untracked(caller->mod);
+		mown_untracked(caller);
 		return ptr;
 	}
 	rec->addr = (unsigned long)ptr;
@@ -324,12 +283,12 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rec->state = MOWN_LIVE;
 	rec->marked = false;
 	rec->family = family;
-	rec->dropin = caller->way == MOWN_DROPIN;
+	rec->unpromised = caller->way != MOWN_API;
 	rec->loose = false;
 	rec->redzone = false;
 	rec->accounted = !!(gfp & __GFP_ACCOUNT);
 	rec->orphan = false;
-	if (mown_has_redzones(caller->mod))
+	if (caller->way != MOWN_ATTACHED && mown_has_redzones(caller->mod))
 		mown_redzone_make(rec, gfp, caller);
 	ptr = (void *)rec->addr;
 	rcu_read_lock();
@@ -338,20 +297,30 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		mown_not_admitted(owner, why, size, caller);
 	else if (owner)
 		trace_alloc(owner->name, (unsigned long)ptr, size,
-			    mown_family_names[family], caller->site);
+			    mown_families[family].name, caller->site);
 	rcu_read_unlock();
 	if (likely(owner && why == MOWN_ADMITTED))
 		return ptr;
 	mown_record_free(rec);
 	if (!owner) {
-		mown_untracked(caller->mod);
+		mown_untracked(caller);
 		return ptr;
 	}
-	mown_give_back(family, (unsigned long)ptr);
+	mown_give_back(family, (unsigned long)ptr, size);
 	return NULL;
 }
 
 /* ---- Release ---- */
+
+/* A live object is released, and not by a module under mown. */
+static void mown_seen_elsewhere(struct mown_owner *owner,
+				const struct mown_record *rec)
+{
+	if (rec->orphan)
+		mown_orphan_freed(owner, rec);
+	else
+		mown_count(owner, MOWN_RELEASED_ELSEWHERE);
+}
 
 /*
  * Take the live record out of that state: from here on nobody else can release
@@ -365,11 +334,12 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 	struct mown_record *rec = hold->rec;
 
 	mown_tree_not_live(hold->owner, tree, rec);
-	if (unlikely(rec->orphan))
-		mown_orphan_freed(hold->owner, rec);
+	if (unlikely(rec->orphan || hold->caller->way == MOWN_ANYBODY))
+		mown_seen_elsewhere(hold->owner, rec);
 	else
 		tree->freed++;
-	if (unlikely(hold->owner != hold->me)) {
+	if (unlikely(hold->owner != hold->me) &&
+	    hold->caller->way != MOWN_ANYBODY) {
 		mown_count(hold->owner, MOWN_FOREIGN_FREES);
 		if (hold->me)
 			WRITE_ONCE(hold->me->freed_others, true);
@@ -393,8 +363,11 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
  */
 static bool mown_is_shared(const struct mown_record *rec)
 {
-	struct page *page = virt_to_head_page((void *)rec->addr);
+	struct page *page;
 
+	if (rec->family != MOWN_KMALLOC)
+		return false;
+	page = virt_to_head_page((void *)rec->addr);
 	/* Newer kernels do not count the one of kmalloc(). */
 	return !PageSlab(page) && page_count(page) > 1;
 }
@@ -406,7 +379,8 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 	unsigned long limit = mown_quarantine_limit(owner);
 	size_t size;
 
-	if (!limit || owner->dying || owner->blind || rec->accounted)
+	if (!limit || owner->dying || owner->blind || rec->accounted ||
+	    !mown_families[rec->family].waits)
 		return false;
 	size = mown_class_size(rec);
 	freed->bytes = size;
@@ -437,10 +411,12 @@ bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
 	}
 	/* As kfree_sensitive(); KASAN guards what was not asked for. */
 	if (unlikely(sensitive) &&
-	    !mown_poison_fill(stripe, rec, 0, IS_ENABLED(CONFIG_KASAN) ?
+	    !mown_poison_fill(stripe, rec, 0, IS_ENABLED(CONFIG_KASAN) ||
+			      rec->family != MOWN_KMALLOC ?
 			      rec->size : ksize(ptr), flags))
 		return false;
-	freed->poisoned = mown_policy(owner, MOWN_USE_AFTER_FREE) != MOWN_PASS;
+	freed->poisoned = mown_families[rec->family].poison &&
+			  mown_policy(owner, MOWN_USE_AFTER_FREE) != MOWN_PASS;
 	return !freed->poisoned ||
 	       mown_poison_fill(stripe, rec, POISON_FREE, rec->size, flags);
 }
@@ -540,7 +516,7 @@ void mown_resized(const void *ptr, size_t size)
 				(long)size - (long)rec->size);
 		rec->size = size;
 		rec->loose = true;
-		mown_raise_max_size(owner, size);
+		mown_raise_max_size(owner, rec, size);
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 }
@@ -584,10 +560,10 @@ int mown_move_owner(const void *ptr, const struct module *to,
 	to_tree->live++;
 	mown_tree_bytes(taker, to_tree, hold.rec->size);
 	/* It may have been larger. */
-	mown_raise_max_size(taker, mown_class_size(hold.rec));
+	mown_raise_max_size(taker, hold.rec, mown_class_size(hold.rec));
 	/* It is new here, and reclaimed only if the taker has promised, too. */
 	hold.rec->marked = false;
-	hold.rec->dropin |= !READ_ONCE(taker->promised);
+	hold.rec->unpromised |= !READ_ONCE(taker->promised);
 	mown_count(hold.owner, MOWN_TRANSFERRED_OUT);
 	mown_count(taker, MOWN_TRANSFERRED_IN);
 unlock:
@@ -618,21 +594,34 @@ int mown_give_up(const void *ptr, const struct mown_caller *caller)
 	return hold.live ? 0 : -ENOENT;
 }
 
+/* ---- What wrappers ask ---- */
+
+/* The family of what is recorded at @addr, or -ENOENT. */
+int mown_recorded_as(unsigned long addr)
+{
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+	struct mown_owner *owner;
+	int family = -ENOENT;
+	unsigned long flags;
+
+	if (!mown_maybe_recorded(addr))
+		return family;
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, addr, NULL, &owner);
+	if (rec)
+		family = rec->family;
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return family;
+}
+
 /* ---- What the net sees ---- */
 
 #define MOWN_ONE_FREE \
 	"cannot be refused; it had not been given back, so this is its one free"
 #define MOWN_QUEUED_FREE \
 	"cannot be refused; RCU has a callback in the object, which goes with it"
-
-static void mown_seen_elsewhere(struct mown_owner *owner,
-				const struct mown_record *rec)
-{
-	if (rec->orphan)
-		mown_orphan_freed(owner, rec);
-	else
-		mown_count(owner, MOWN_RELEASED_ELSEWHERE);
-}
 
 /*
  * Somebody frees @addr, and not through mown: that cannot be refused. The

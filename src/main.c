@@ -7,7 +7,7 @@
  */
 #include <linux/module.h>
 
-#include "mown.h"
+#include "attach.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/mown.h>
@@ -38,6 +38,7 @@ static int __init mown_init(void)
 	ret = mown_modules_init();
 	if (ret)
 		goto exit_faces;
+	mown_attach_init();
 	return 0;
 
 exit_faces:
@@ -63,6 +64,7 @@ exit_warn:
  */
 static void __exit mown_exit(void)
 {
+	mown_attach_exit();
 	mown_modules_exit();
 	mown_debugfs_exit();
 	mown_sysfs_exit();
@@ -70,7 +72,11 @@ static void __exit mown_exit(void)
 	mown_exits_exit();
 	mown_quarantine_exit();
 	mown_net_exit();
+	mown_hooks_exit();
+	/* A wrapper that slept may have put its object there. */
+	mown_rcu_flush();
 	mown_owner_exit();
+	mown_family_exit();
 	mown_heap_exit();
 	mown_report_exit();
 	mown_record_exit();

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Modules that link to mown: each is an owner from before its first code until
- * after its last
+ * Modules under mown: each that links to it, or is attached, is an owner from
+ * before its first code, or from when it is attached, until after its last
  */
 #include <linux/module.h>
 #include <linux/notifier.h>
 
-#include "compat.h"
-#include "mown.h"
+#include "attach.h"
 
 #ifdef MODULE
 
@@ -32,34 +31,37 @@ static bool mown_links_to_us(const struct module *mod)
 
 #endif
 
+/* The module's owner, or NULL. It stays while mown_attach_lock is held. */
 static struct mown_owner *mown_module_owner(const struct module *mod)
 {
 	struct mown_owner *owner;
 
+	lockdep_assert_held(&mown_attach_lock);
 	rcu_read_lock();
 	owner = mown_owner_find(mod);
 	rcu_read_unlock();
-	/* It stays: only the callers of this end it, one module at a time. */
 	return owner;
 }
 
-/* Without memory for an owner the module runs untracked. */
-static void mown_module_coming(struct module *mod)
+static struct mown_owner *mown_module_owner_new(struct module *mod)
 {
-	struct mown_owner *owner;
+	struct mown_owner *owner = mown_owner_new(mod);
 
-	if (!mown_links_to_us(mod))
-		return;
-	owner = mown_owner_new(mod);
-	if (!owner) {
-		pr_warn("%s: no memory for an owner, it runs untracked\n",
-			mod->name);
-		return;
-	}
+	if (!owner)
+		return NULL;
 	owner->text.start = (unsigned long)mown_module_text(mod)->base;
 	owner->text.size = mown_module_text(mod)->size;
-	owner->init.start = (unsigned long)mown_module_init_text(mod)->base;
-	owner->init.size = mown_module_init_text(mod)->size;
+	/* When it is live, its init text is about to go or gone. */
+	if (mod->state == MODULE_STATE_COMING) {
+		owner->init.start =
+			(unsigned long)mown_module_init_text(mod)->base;
+		owner->init.size = mown_module_init_text(mod)->size;
+	}
+	return owner;
+}
+
+static void mown_module_publish(struct mown_owner *owner)
+{
 	mutex_lock(&mown_owners_lock);
 	owner->blind = !mown_net_spread();
 	mown_owner_publish(owner);
@@ -68,24 +70,116 @@ static void mown_module_coming(struct module *mod)
 	mown_debugfs_add(owner);
 }
 
+/*
+ * Make a module an owner that does not link to mown, as it comes or is live.
+ * What it has allocated before is not known.
+ */
+int mown_module_attach(struct module *mod)
+{
+	struct mown_owner *owner;
+	int ret;
+
+	if (mown_module_owner(mod))
+		return -EEXIST;
+	owner = mown_module_owner_new(mod);
+	if (!owner)
+		return -ENOMEM;
+	owner->attached = true;
+	mown_module_publish(owner);
+	/* Its calls are redirected from here on: the owner is there by then. */
+	ret = mown_net_redirects() ? mown_hooks_add(mod, &owner->text,
+						    &owner->init) : -EBUSY;
+	if (ret)
+		mown_module_detach(owner);
+	return ret;
+}
+
+/* Whoever may end the owner does it alone: GOING or detach. */
+static bool mown_module_end(struct mown_owner *owner)
+{
+	bool first;
+
+	lockdep_assert_held(&mown_attach_lock);
+	mutex_lock(&mown_owners_lock);
+	first = !owner->ending;
+	owner->ending = true;
+	mutex_unlock(&mown_owners_lock);
+	return first;
+}
+
+/* Forget an attached module that stays. */
+void mown_module_detach(struct mown_owner *owner)
+{
+	struct module *mod = owner->mod;
+
+	if (!mown_module_end(owner))
+		return;
+	mown_hooks_remove(mod, NULL);
+	mown_sysfs_remove(owner);
+	mown_debugfs_remove(owner);
+	mown_drop(owner);
+}
+
+static void mown_module_attach_told(struct module *mod)
+{
+	int ret = mown_module_attach(mod);
+
+	if (ret)
+		pr_warn("%s cannot be attached (%d), it runs untracked\n",
+			mod->name, ret);
+}
+
+/* Without memory for an owner the module runs untracked. */
+static void mown_module_coming(struct module *mod)
+{
+	struct mown_owner *owner;
+
+	if (!mown_links_to_us(mod)) {
+		if (mown_attach_wants(mod->name))
+			mown_module_attach_told(mod);
+		return;
+	}
+	owner = mown_module_owner_new(mod);
+	if (owner)
+		mown_module_publish(owner);
+	else
+		pr_warn("%s: no memory for an owner, it runs untracked\n",
+			mod->name);
+}
+
 static void mown_module_live(struct module *mod)
 {
 	struct mown_owner *owner = mown_module_owner(mod);
 
-	if (!owner)
+	/* Its name was attached while it was on its way here. */
+	if (!owner && mown_attach_has(mod->name))
+		mown_module_attach_told(mod);
+	if (!owner || !owner->init.size)
 		return;
 	mown_report_flush();
 	mown_names_intern_elsewhere(owner);
 	mown_quarantine_forget_sites(owner, &owner->init);
 	mown_names_intern_init(owner);
+	if (owner->attached)
+		mown_hooks_remove(mod, &owner->init);
 }
 
-/* After the module's exit function, or after its init has failed. */
+/*
+ * After the module's exit function, or after its init has failed. The account
+ * may have to wait for what loads another module, so not under the lock; and if
+ * somebody detaches the module, it has waited for that here.
+ */
 static void mown_module_going(struct module *mod)
 {
-	struct mown_owner *owner = mown_module_owner(mod);
+	struct mown_owner *owner;
+	bool mine, attached;
 
-	if (!owner)
+	mutex_lock(&mown_attach_lock);
+	owner = mown_module_owner(mod);
+	mine = owner && mown_module_end(owner);
+	attached = mine && owner->attached;
+	mutex_unlock(&mown_attach_lock);
+	if (!mine)
 		return;
 	mown_sysfs_remove(owner);
 	mown_debugfs_remove(owner);
@@ -93,6 +187,15 @@ static void mown_module_going(struct module *mod)
 	mutex_lock(&mown_owners_lock);
 	mown_net_update();
 	mutex_unlock(&mown_owners_lock);
+	if (!attached)
+		return;
+	mutex_lock(&mown_attach_lock);
+	mown_hooks_remove(mod, NULL);
+	/* Detached meanwhile: that was for what it has left behind as well. */
+	if (!mown_attach_wants(mod->name))
+		mown_exits_detach(mod->name);
+	mown_attach_update();
+	mutex_unlock(&mown_attach_lock);
 }
 
 static int mown_module_notify(struct notifier_block *nb, unsigned long state,
@@ -100,10 +203,14 @@ static int mown_module_notify(struct notifier_block *nb, unsigned long state,
 {
 	switch (state) {
 	case MODULE_STATE_COMING:
+		mutex_lock(&mown_attach_lock);
 		mown_module_coming(data);
+		mutex_unlock(&mown_attach_lock);
 		break;
 	case MODULE_STATE_LIVE:
+		mutex_lock(&mown_attach_lock);
 		mown_module_live(data);
+		mutex_unlock(&mown_attach_lock);
 		break;
 	case MODULE_STATE_GOING:
 		mown_module_going(data);

@@ -25,6 +25,9 @@
  * mown_event_lock (raw, interrupts off; report.c)
  *	The queue of events that wait to be reported.
  *
+ * mown_attach_lock (mutex; attach.h)
+ *	The names that are attached, the hooks, and who is to end an owner.
+ *
  * mown_owners_lock (mutex)
  *	The list and the hash of owners against each other's writers, an
  *	owner's names, exit blocks, and whether the net is on. Never held across
@@ -33,7 +36,7 @@
  * mown_history_lock (mutex; report.c)
  *	The reports kept for debugfs.
  *
- * Order: mown_owners_lock -> stripe->lock -> quarantine.lock or rcu_cpu->lock.
+ * Order: mown_attach_lock -> mown_owners_lock -> stripe->lock -> quarantine.lock or rcu_cpu->lock.
  * mown_history_lock and mown_event_lock are innermost, never nested with one
  * another. No two stripes are ever locked together. Under a raw lock nothing
  * allocates, frees, prints, sleeps or calls out.
@@ -121,12 +124,41 @@ enum mown_state {
 /**
  * enum mown_family - which functions allocate and release an object
  * @MOWN_KMALLOC: kmalloc() and kfree(), with all that end in them
+ * @MOWN_VMALLOC: vmalloc() and vfree()
+ * @MOWN_SLAB: kmem_cache_alloc() and kmem_cache_free()
+ * @MOWN_PAGES: alloc_pages(), until the last who holds them lets them go
+ * @MOWN_PERCPU: alloc_percpu() and free_percpu(); its addresses are no kernel
+ *		 addresses, and none of them is
+ * @MOWN_CACHE: kmem_cache_create() and kmem_cache_destroy()
+ * @MOWN_MEMPOOL: mempool_create() and mempool_destroy()
+ * @MOWN_ELEMENT: mempool_alloc() and mempool_free()
+ * @MOWN_DMA: dma_alloc_attrs() and dma_free_attrs()
+ * @MOWN_DMA_POOL: dma_pool_create() and dma_pool_destroy()
+ * @MOWN_DMA_BLOCK: dma_pool_alloc() and dma_pool_free()
  * @MOWN_NR_FAMILIES: how many there are
  */
 enum mown_family {
 	MOWN_KMALLOC,
+	MOWN_VMALLOC,
+	MOWN_SLAB,
+	MOWN_PAGES,
+	MOWN_PERCPU,
+	MOWN_CACHE,
+	MOWN_MEMPOOL,
+	MOWN_ELEMENT,
+	MOWN_DMA,
+	MOWN_DMA_POOL,
+	MOWN_DMA_BLOCK,
 	MOWN_NR_FAMILIES,
 };
+
+/* The families that a function releases: a mask of them. */
+#define MOWN_FREES_SLAB (BIT(MOWN_SLAB) | BIT(MOWN_ELEMENT))
+#define MOWN_FREES_KFREE (BIT(MOWN_KMALLOC) | MOWN_FREES_SLAB)
+/* Of objects that go as a whole. */
+#define MOWN_FREES_WHOLE (BIT(MOWN_KMALLOC) | BIT(MOWN_VMALLOC))
+#define MOWN_FREES_KVFREE (MOWN_FREES_KFREE | BIT(MOWN_VMALLOC))
+#define MOWN_FREES_ANY (BIT(MOWN_NR_FAMILIES) - 1)
 
 /**
  * struct mown_record - an allocation
@@ -144,7 +176,7 @@ enum mown_family {
  * @marked: was there at the owner's last checkpoint
  * @redzone: there is one behind it
  * @family: enum mown_family
- * @dropin: came in by the drop-in
+ * @unpromised: its owner has not promised, by the API, that nothing outlives it
  * @loose: resized in place, so @size need not give the size class
  * @accounted: charged to a memory cgroup, so not to be kept in quarantine
  * @orphan: counted as left behind by its owner, which has gone
@@ -169,7 +201,7 @@ struct mown_record {
 	u8 marked:1;
 	u8 redzone:1;
 	u8 family:4;
-	u8 dropin:1;
+	u8 unpromised:1;
 	u8 loose:1;
 	u8 accounted:1;
 	u8 orphan:1;
@@ -316,12 +348,41 @@ struct mown_record *mown_tree_move(struct mown_tree *from,
 				   struct mown_tree *to,
 				   struct mown_record *rec);
 
+/* ---- Families: family.c ---- */
+
+/**
+ * struct mown_family_info - what a family is
+ * @name: as it is shown
+ * @give_back: releases an object of so many bytes that nobody has used yet,
+ *	       wherever the family's own release may be called; NULL if an
+ *	       address does not say enough
+ * @reclaim: and one that was used: nobody else can hold it, nor a part of it
+ * @waits: a released object may wait in quarantine
+ * @poison: and is poisoned there
+ * @whole: an object goes as a whole, so that a free inside of it is a wrong one
+ */
+struct mown_family_info {
+	const char *name;
+	void (*give_back)(unsigned long addr, size_t size);
+	bool reclaim;
+	bool waits;
+	bool poison;
+	bool whole;
+};
+
+extern const struct mown_family_info mown_families[MOWN_NR_FAMILIES];
+void mown_give_back(enum mown_family family, unsigned long addr, size_t size);
+size_t mown_class_size(const struct mown_record *rec);
+bool mown_class_fits(const struct mown_record *rec);
+void mown_family_exit(void);
+
 /* ---- Policy: policy.c ---- */
 
 enum mown_violation {
 	MOWN_DOUBLE_FREE,
 	MOWN_UNKNOWN_FREE,
 	MOWN_INTERIOR_FREE,
+	MOWN_MISMATCHED_FREE,
 	MOWN_FOREIGN_FREE,
 	MOWN_USE_AFTER_FREE,
 	MOWN_OVERFLOW,
@@ -345,6 +406,7 @@ enum mown_word {
 	MOWN_NR_WORDS,
 };
 
+struct mown_caller;
 struct mown_owner;
 
 extern const char * const mown_violation_names[MOWN_NR_VIOLATIONS];
@@ -430,6 +492,7 @@ enum mown_count {
 	MOWN_UNKNOWN_FREES,
 	MOWN_DOUBLE_FREES,
 	MOWN_INTERIOR_FREES,
+	MOWN_MISMATCHED_FREES,
 	MOWN_FOREIGN_FREES,
 	MOWN_USE_AFTER_FREES,
 	MOWN_OVERFLOWS,
@@ -452,12 +515,16 @@ enum mown_count {
  * @serial: owners made earlier have a lower one
  * @refs: of the list and of readers; at 0 the owner is freed
  * @dying: records nothing new; written under every stripe's lock
+ * @attached: it was attached: it does not link to mown; constant
+ * @ending: somebody ends it; under mown_attach_lock, and read under
+ *	    mown_owners_lock
  * @blind: the net was incomplete when it came, so a free may have gone unseen:
  *	   nothing waits in quarantine, nothing is reclaimed; constant
  * @promised: it has used the API, whose user promises that nothing outlives it
  * @freed_others: it has released objects of other owners, whose slots have its
  *		  call sites
- * @max_size: no recorded object is larger; grows only
+ * @max_size: no recorded object of kmalloc(), vmalloc() or a slab is larger;
+ *	      grows only
  * @untracked: objects of it that had to go without a record and are not freed
  * @counts: by enum mown_count, for those that are not summed up
  * @text: where its text is, which goes with the module
@@ -487,6 +554,8 @@ struct mown_owner {
 	u64 serial;
 	refcount_t refs;
 	bool dying;
+	bool attached;
+	bool ending;
 	bool blind;
 	bool promised;
 	bool freed_others;
@@ -537,7 +606,8 @@ struct mown_owner *mown_owner_next(struct mown_owner *owner);
 void mown_owner_put(struct mown_owner *owner);
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
 void mown_owner_mark(struct mown_owner *owner);
-void mown_untracked(struct module *mod);
+void mown_untracked(const struct mown_caller *caller);
+struct mown_owner *mown_caller_owner(const struct mown_caller *caller);
 bool mown_untracked_freed(struct mown_owner *owner, bool resize);
 bool mown_untracked_freed_any(bool resize);
 extern atomic_long_t mown_untracked_ownerless;
@@ -648,7 +718,6 @@ void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 /* An owner's number, if it goes by that of all. */
 #define MOWN_STACK_INHERIT -1
 
-struct mown_caller;
 extern int mown_stack_depth;
 extern bool mown_stack_wanted;
 int mown_stack_set_depth(struct mown_owner *owner, int depth);
@@ -743,14 +812,16 @@ void mown_warn_exit(void);
 
 /**
  * struct mown_caller - who calls, and from where
- * @mod: the module
+ * @mod: the module; NULL is the kernel itself, or nobody under mown
  * @way: by which way in
  * @site: the return address of its call
+ * @frees: a mask of the families that what it calls releases, if it does
  */
 struct mown_caller {
 	struct module *mod;
 	enum mown_way way;
 	unsigned long site;
+	unsigned int frees;
 };
 
 /**
@@ -779,13 +850,13 @@ struct mown_hold {
 	bool stale;
 };
 
-extern const char * const mown_family_names[MOWN_NR_FAMILIES];
 void mown_hold(struct mown_hold *hold, const void *ptr,
 	       const struct mown_caller *caller)
 	__acquires(RCU) __acquires(&hold->stripe->lock);
 void mown_unlock(struct mown_hold *hold)
 	__releases(&hold->stripe->lock);
-void mown_give_back(enum mown_family family, unsigned long addr);
+void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
+		   const struct mown_caller *caller);
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		 const struct mown_caller *caller);
 bool mown_release(const void *ptr, const struct mown_caller *caller,
@@ -806,8 +877,6 @@ bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
 		  struct mown_freed *freed, unsigned long *flags,
 		  bool sensitive)
 	__must_hold(&stripe->lock);
-size_t mown_class_size(const struct mown_record *rec);
-bool mown_class_fits(const struct mown_record *rec);
 
 /* What may be done with an object that somebody wants to resize. */
 enum mown_verdict {
@@ -825,6 +894,7 @@ void mown_heap_exit(void);
 int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller);
 int mown_give_up(const void *ptr, const struct mown_caller *caller);
+int mown_recorded_as(unsigned long addr);
 void mown_observe_free(unsigned long addr, unsigned long site);
 void mown_observe_rcu(unsigned long addr, unsigned long site);
 
@@ -883,15 +953,18 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		      const struct mown_caller *caller);
 void mown_rcu_init(void);
 void mown_rcu_flush(void);
+void mown_rcu_flush_slabs(void);
 
 /* ---- Exits: exits.c ---- */
 
 void mown_settle(struct mown_owner *owner);
+void mown_drop(struct mown_owner *owner);
 void mown_orphan_freed(struct mown_owner *owner,
 		       const struct mown_record *rec);
 void mown_orphan_resized(struct mown_owner *owner,
 			 const struct mown_record *rec, size_t size);
 void mown_exits_sweep(void);
+void mown_exits_detach(const char *name);
 void mown_exits_trim(unsigned int max);
 void mown_exits_exit(void);
 int mown_exits_show(struct seq_file *m);
@@ -903,6 +976,8 @@ void mown_net_exit(void);
 bool mown_net_spread(void);
 void mown_net_update(void);
 void mown_net_show(struct seq_file *m);
+bool mown_net_redirects(void);
+void mown_net_hurry(void);
 
 /* ---- Ways in and faces ---- */
 

@@ -3,10 +3,11 @@
  * The net: frees that do not come through mown, by whoever
  *
  * As long as an owner is there, probes on the allocator's tracepoints see
- * every free in the system, and an ftrace_ops that only observes sees the few
- * paths that pass no tracepoint. A record lives only as long as its object
- * because of this: without a whole net nothing may wait in quarantine and
- * nothing may be reclaimed, or mown would free what is free.
+ * every free in the system, and hooks see the few paths that pass no tracepoint:
+ * they observe, and redirect only what concerns an attached module (hooks.c).
+ * A record lives only as long as its object because of this: without a whole net
+ * nothing may wait in quarantine and nothing may be reclaimed, or mown would
+ * free what is free.
  *
  * Probes run with anything locked: see mown_observe_free().
  */
@@ -17,8 +18,7 @@
 #include <linux/workqueue.h>
 #include <trace/events/kmem.h>
 
-#include "compat.h"
-#include "mown.h"
+#include "attach.h"
 
 /*
  * How long the net outlives the last owner. To switch ftrace off takes until
@@ -45,13 +45,13 @@ static void mown_probe_kmem_cache_free(void *data, unsigned long site,
 }
 
 /*
- * Memory of kmalloc() that is larger than its caches is pages of its own, and
- * may be freed by the last put_page().
+ * Pages go when the last who holds them lets them go. So does memory of
+ * kmalloc() that is larger than its caches.
  */
 static void mown_probe_mm_page_free(void *data, struct page *page,
 				    unsigned int order)
 {
-	if (order && !PageHighMem(page))
+	if (!PageHighMem(page))
 		mown_observe_free((unsigned long)page_address(page), _RET_IP_);
 }
 
@@ -119,15 +119,46 @@ static void mown_probes_unregister(void)
 
 #ifdef MOWN_HAVE_FTRACE_ARGS
 
+/*
+ * A function that attach hooks as well has but this one observer, so that each
+ * call is either redirected or observed.
+ */
+#ifdef MOWN_HAVE_HOOKS
+#define MOWN_WATCH_FLAGS (FTRACE_OPS_FL_PERMANENT | FTRACE_OPS_FL_IPMODIFY)
+#define mown_redirect(fregs, wrapper) \
+	mown_ftrace_go_to(fregs, (unsigned long)(wrapper))
+#else
+#define MOWN_WATCH_FLAGS FTRACE_OPS_FL_PERMANENT
+#define mown_redirect(fregs, wrapper)
+#endif
+
 static void mown_see_kvfree_call_rcu(unsigned long ip, unsigned long parent_ip,
 				     struct ftrace_ops *ops,
 				     struct ftrace_regs *fregs)
 {
+	unsigned long ptr;
+
 	if (in_nmi())
 		return;
-	mown_observe_rcu(mown_kvfree_call_rcu_ptr(mown_ftrace_arg(fregs, 0),
-						  mown_ftrace_arg(fregs, 1)),
-			 parent_ip);
+	ptr = mown_kvfree_call_rcu_ptr(mown_ftrace_arg(fregs, 0),
+				       mown_ftrace_arg(fregs, 1));
+	if (mown_hook_takes(ops, ptr, parent_ip))
+		mown_redirect(fregs, mown_wrap_kvfree_call_rcu);
+	else
+		mown_observe_rcu(ptr, parent_ip);
+}
+
+static void mown_see_vfree(unsigned long ip, unsigned long parent_ip,
+			   struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	unsigned long ptr = mown_ftrace_arg(fregs, 0);
+
+	if (in_nmi())
+		return;
+	if (mown_hook_takes(ops, ptr, parent_ip))
+		mown_redirect(fregs, mown_wrap_vfree);
+	else
+		mown_observe_free(ptr, parent_ip);
 }
 
 /* kmem_cache_free_bulk(cache, nr, ptrs), which kfree_bulk() is, too. */
@@ -140,6 +171,10 @@ static void mown_see_free_bulk(unsigned long ip, unsigned long parent_ip,
 
 	if (in_nmi())
 		return;
+	if (mown_hook_takes_calls(ops, parent_ip)) {
+		mown_redirect(fregs, mown_wrap_kmem_cache_free_bulk);
+		return;
+	}
 	for (i = 0; i < nr; i++)
 		mown_observe_free((unsigned long)ptrs[i], parent_ip);
 }
@@ -167,13 +202,19 @@ static struct mown_watch mown_watches[] = {
 		.name = "kvfree_call_rcu",
 		.ops = {
 			.func = mown_see_kvfree_call_rcu,
-			.flags = FTRACE_OPS_FL_PERMANENT,
+			.flags = MOWN_WATCH_FLAGS,
+		},
+	}, {
+		.name = "vfree",
+		.ops = {
+			.func = mown_see_vfree,
+			.flags = MOWN_WATCH_FLAGS,
 		},
 	}, {
 		.name = "kmem_cache_free_bulk",
 		.ops = {
 			.func = mown_see_free_bulk,
-			.flags = FTRACE_OPS_FL_PERMANENT,
+			.flags = MOWN_WATCH_FLAGS,
 		},
 	},
 };
@@ -188,7 +229,27 @@ static bool mown_watch_register(struct mown_watch *watch)
 		watch->filtered = !ftrace_set_filter(&watch->ops, name,
 						     strlen(name), 1);
 	}
-	return watch->filtered && !register_ftrace_function(&watch->ops);
+	if (!watch->filtered)
+		return false;
+	if (!register_ftrace_function(&watch->ops))
+		return true;
+	/* Another may redirect it: what is only seen is seen all the same. */
+	if (!(watch->ops.flags & FTRACE_OPS_FL_IPMODIFY))
+		return false;
+	watch->ops.flags &= ~FTRACE_OPS_FL_IPMODIFY;
+	return !register_ftrace_function(&watch->ops);
+}
+
+/* Can calls of all of them be redirected, as far as is known yet? */
+bool mown_net_redirects(void)
+{
+	unsigned int i;
+
+	for (i = 0; mown_net_on && i < ARRAY_SIZE(mown_watches); i++)
+		if (!mown_watches[i].on ||
+		    !(mown_watches[i].ops.flags & FTRACE_OPS_FL_IPMODIFY))
+			return false;
+	return true;
 }
 
 static void mown_watches_register(void)
@@ -215,6 +276,8 @@ static void mown_watches_unregister(void)
 		if (watch->on)
 			watch->dead = unregister_ftrace_function(&watch->ops);
 		watch->on = watch->dead;
+		if (!watch->on)
+			watch->ops.flags |= MOWN_WATCH_FLAGS;
 	}
 }
 
@@ -241,6 +304,11 @@ static void mown_watches_exit(void)
 static void mown_watches_register(void)
 {
 	mown_net_hole = "ftrace";
+}
+
+bool mown_net_redirects(void)
+{
+	return false;
 }
 
 static void mown_watches_unregister(void) {}
@@ -291,6 +359,12 @@ void mown_net_update(void)
 	if (mown_net_on && list_empty(&mown_owners))
 		mod_delayed_work(system_wq, &mown_net_off_work,
 				 msecs_to_jiffies(MOWN_NET_LINGER_MS));
+}
+
+/* Do not let it outlive the last owner any longer. */
+void mown_net_hurry(void)
+{
+	flush_delayed_work(&mown_net_off_work);
 }
 
 void mown_net_show(struct seq_file *m)

@@ -41,6 +41,7 @@ const char * const mown_count_names[MOWN_NR_COUNTS] = {
 	[MOWN_UNKNOWN_FREES] = "unknown_frees",
 	[MOWN_DOUBLE_FREES] = "double_frees",
 	[MOWN_INTERIOR_FREES] = "interior_frees",
+	[MOWN_MISMATCHED_FREES] = "mismatched_frees",
 	[MOWN_FOREIGN_FREES] = "foreign_frees",
 	[MOWN_USE_AFTER_FREES] = "use_after_frees",
 	[MOWN_OVERFLOWS] = "overflows",
@@ -68,6 +69,7 @@ const char * const mown_count_help[MOWN_NR_COUNTS] = {
 	[MOWN_UNKNOWN_FREES] = "the same, refused: a bug",
 	[MOWN_DOUBLE_FREES] = "second frees of the module's objects: a bug of whoever frees again",
 	[MOWN_INTERIOR_FREES] = "frees of pointers into the module's objects, refused: a bug",
+	[MOWN_MISMATCHED_FREES] = "frees of the module's objects by a function of another family, refused: a bug",
 	[MOWN_FOREIGN_FREES] = "the module's objects released through mown by another module: no bug as such, refused if policy/foreign_free says so",
 	[MOWN_USE_AFTER_FREES] = "objects found to be written to after they were released: a bug of whoever wrote",
 	[MOWN_OVERFLOWS] = "objects found to be written to behind their end: a bug of whoever wrote",
@@ -199,16 +201,24 @@ void mown_owner_put(struct mown_owner *owner)
 	kvfree(owner);
 }
 
-void mown_untracked(struct module *mod)
+/* The same of a caller: what is nobody's under mown has none. */
+struct mown_owner *mown_caller_owner(const struct mown_caller *caller)
+{
+	return unlikely(caller->way == MOWN_ANYBODY) ? NULL :
+	       mown_owner_find(caller->mod);
+}
+
+/* An object of the caller's goes without a record. */
+void mown_untracked(const struct mown_caller *caller)
 {
 	struct mown_owner *owner;
 
 	rcu_read_lock();
-	owner = mown_owner_find(mod);
+	owner = mown_owner_find(caller->mod);
 	if (owner) {
 		atomic_long_inc(&owner->untracked);
 		mown_count(owner, MOWN_UNTRACKED);
-	} else {
+	} else if (caller->way != MOWN_ATTACHED) {
 		atomic_long_inc(&mown_untracked_ownerless);
 	}
 	rcu_read_unlock();

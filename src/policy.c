@@ -15,6 +15,7 @@ const char * const mown_violation_names[MOWN_NR_VIOLATIONS] = {
 	[MOWN_DOUBLE_FREE] = "double_free",
 	[MOWN_UNKNOWN_FREE] = "unknown_free",
 	[MOWN_INTERIOR_FREE] = "interior_free",
+	[MOWN_MISMATCHED_FREE] = "mismatched_free",
 	[MOWN_FOREIGN_FREE] = "foreign_free",
 	[MOWN_USE_AFTER_FREE] = "use_after_free",
 	[MOWN_OVERFLOW] = "overflow",
@@ -39,6 +40,8 @@ static const unsigned int mown_policy_words[MOWN_NR_VIOLATIONS] = {
 			      BIT(MOWN_PANIC) | BIT(MOWN_PASS),
 	[MOWN_INTERIOR_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |
 			       BIT(MOWN_PANIC),
+	[MOWN_MISMATCHED_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |
+				 BIT(MOWN_PANIC),
 	[MOWN_FOREIGN_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |
 			      BIT(MOWN_PANIC) | BIT(MOWN_PASS),
 	[MOWN_USE_AFTER_FREE] = BIT(MOWN_AUTO) | BIT(MOWN_WARN) |

@@ -173,7 +173,7 @@ static void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 		mown_tree_erase(&owner->trees[index], rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (ours)
-		mown_give_back(rec->family, rec->addr);
+		mown_give_back(rec->family, rec->addr, rec->size);
 	mown_hurry_end();
 	mown_record_free(rec);
 }

@@ -39,6 +39,12 @@ struct mown_rcu_cpu {
 static DEFINE_PER_CPU(struct mown_rcu_cpu, mown_rcu_cpus);
 
 /*
+ * Objects of slab caches that wait in batches, at most: their cache must not go.
+ * For one that waits by its own head its module waits by rcu_barrier().
+ */
+static atomic_long_t mown_rcu_slabs;
+
+/*
  * The grace period of @rec, in state RCU, is over. The caller held the record,
  * and does not any more; @freed is its slot, or what takes its place. Wherever
  * the family's release may be called.
@@ -49,6 +55,7 @@ static void mown_release_waited(struct mown_record *rec,
 	unsigned int index = mown_stripe_index(rec->addr);
 	unsigned long flags, addr = rec->addr;
 	enum mown_family family = rec->family;
+	size_t size = rec->size;
 	struct mown_owner *owner = NULL;
 	struct mown_stripe *stripe;
 	bool keep = false, give;
@@ -65,7 +72,9 @@ static void mown_release_waited(struct mown_record *rec,
 		mown_tree_erase(&owner->trees[index], rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (give)
-		mown_give_back(family, addr);
+		mown_give_back(family, addr, size);
+	if (family == MOWN_SLAB && !freed->blank)
+		atomic_long_dec(&mown_rcu_slabs);
 	if (keep)
 		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
 	else
@@ -245,6 +254,8 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 			*slot = freed;
 		hold.rec->freed = slot;
 		hold.rec->state = MOWN_RCU;
+		if (unlikely(hold.rec->family == MOWN_SLAB && slot))
+			atomic_long_inc(&mown_rcu_slabs);
 	}
 	mown_unlock(&hold);
 	trace_free(hold.owner->name, hold.addr, caller->site);
@@ -276,6 +287,13 @@ void mown_rcu_flush(void)
 	mown_rcu_submit_all();
 	synchronize_rcu();
 	rcu_barrier();
+}
+
+/* A slab cache is to be destroyed: none of its objects may wait here. */
+void mown_rcu_flush_slabs(void)
+{
+	if (atomic_long_read(&mown_rcu_slabs))
+		mown_rcu_flush();
 }
 
 void mown_rcu_init(void)

@@ -78,6 +78,7 @@ static const char * const mown_titles[MOWN_NR_VIOLATIONS] = {
 	[MOWN_DOUBLE_FREE] = "double-free",
 	[MOWN_UNKNOWN_FREE] = "unknown-free",
 	[MOWN_INTERIOR_FREE] = "interior-free",
+	[MOWN_MISMATCHED_FREE] = "mismatched-free",
 	[MOWN_FOREIGN_FREE] = "foreign-free",
 	[MOWN_USE_AFTER_FREE] = "use-after-free",
 	[MOWN_OVERFLOW] = "overflow",
@@ -162,7 +163,7 @@ static void mown_format_object(struct seq_buf *s,
 	}
 	seq_buf_printf(s, "object #%u at %p: %zu bytes, %s, of %s",
 		       number, (void *)event->object, event->size,
-		       mown_family_names[event->family], event->name);
+		       mown_families[event->family].name, event->name);
 	if (event->ptr != event->object)
 		seq_buf_printf(s, ", freed pointer %lu bytes inside",
 			       event->ptr - event->object);

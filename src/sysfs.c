@@ -4,7 +4,7 @@
  *
  *	version
  *	policy/{double_free,unknown_free,interior_free,...}
- *	stack_depth quarantine_bytes history clear fail_nth
+ *	stack_depth quarantine_bytes history clear fail_nth attach detach
  *	modules/NAME/policy/{double_free,...}
  *	modules/NAME/{stack_depth,quarantine_bytes}
  *	modules/NAME/{limit_bytes,fail_nth,checkpoint}
@@ -21,7 +21,7 @@
 #include <linux/slab.h>
 #include <linux/sysfs.h>
 
-#include "mown.h"
+#include "attach.h"
 
 /* How many reports and accounts may be kept at most. */
 #define MOWN_HISTORY_LIMIT 4096
@@ -254,6 +254,22 @@ static int clear_store(struct mown_owner *owner, unsigned int nr,
 
 MOWN_KNOB(clear, 0200, NULL, clear_store);
 
+static int attach_store(struct mown_owner *owner, unsigned int nr,
+			const char *buf)
+{
+	return mown_attach(buf);
+}
+
+MOWN_KNOB(attach, 0200, NULL, attach_store);
+
+static int detach_store(struct mown_owner *owner, unsigned int nr,
+			const char *buf)
+{
+	return mown_detach(buf);
+}
+
+MOWN_KNOB(detach, 0200, NULL, detach_store);
+
 static struct attribute *mown_root_attrs[] = {
 	&mown_knob_version.attr,
 	&mown_knob_stack_depth.attr,
@@ -261,6 +277,8 @@ static struct attribute *mown_root_attrs[] = {
 	&mown_knob_history.attr,
 	&mown_knob_clear.attr,
 	&mown_knob_fail_nth.attr,
+	&mown_knob_attach.attr,
+	&mown_knob_detach.attr,
 	NULL,
 };
 

@@ -134,6 +134,8 @@ static bool mown_describe_interior(struct mown_event *event,
 	index = mown_stripe_index(start);
 	stripe = mown_lock(index, &flags);
 	rec = mown_tree_find(&owner->trees[index], start);
+	if (rec && !mown_families[rec->family].whole)
+		rec = NULL;
 	if (rec && rec->state == MOWN_LIVE && !mown_class_fits(rec)) {
 		mown_drop_stale(owner, index, rec);
 		rec = NULL;
@@ -156,6 +158,14 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 	enum mown_word word = mown_policy(me, MOWN_UNKNOWN_FREE);
 
 	event->now.stack = mown_stack_save(caller, GFP_NOWAIT);
+	if (event->object && !event->released &&
+	    !(caller->frees & BIT(event->family))) {
+		event->violation = MOWN_MISMATCHED_FREE;
+		event->action = "refused; the object stays allocated";
+		mown_count(event->owner, MOWN_MISMATCHED_FREES);
+		mown_report(event);
+		return false;
+	}
 	if (event->object && !event->released) {
 		event->violation = MOWN_FOREIGN_FREE;
 		event->action = "refused; the object stays allocated";
@@ -174,7 +184,8 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		mown_report(event);
 		return false;
 	}
-	if (me && mown_describe_interior(event, me, event->ptr)) {
+	if (me && (caller->frees & MOWN_FREES_WHOLE) &&
+	    mown_describe_interior(event, me, event->ptr)) {
 		event->violation = MOWN_INTERIOR_FREE;
 		event->action = event->released ?
 			"refused; the object stays released" :
@@ -202,21 +213,33 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 }
 
 /*
+ * Does nobody under mown free what is not recorded, or what he has given to the
+ * kernel's kfree_rcu() before? Nor is one who was attached until just now.
+ */
+static bool mown_is_none_of_ours(const struct mown_hold *hold)
+{
+	if (hold->caller->way == MOWN_ATTACHED && !hold->me && !hold->rec)
+		return true;
+	return hold->caller->way == MOWN_ANYBODY &&
+	       (!hold->rec || hold->rec->state == MOWN_ELSEWHERE);
+}
+
+/*
  * What @hold has is no live object: end what was begun there. Returns whether
  * the free, or the resize, is passed on to the kernel.
  */
 bool mown_not_live(struct mown_hold *hold, bool resize)
 	__releases(&hold->stripe->lock) __releases(RCU)
 {
+	bool pass = hold->stale || mown_is_none_of_ours(hold);
 	struct mown_event event;
-	bool pass;
 
 	mown_describe_call(&event, hold->addr, hold->caller->site);
 	if (hold->rec)
 		mown_describe_object(&event, hold->owner, hold->rec);
 	mown_unlock(hold);
 	/* What took the place of a stale record may be anybody's. */
-	pass = hold->stale ||
+	pass = pass ||
 	       mown_wrong_free(&event, hold->me, hold->caller, resize);
 	rcu_read_unlock();
 	return pass;

@@ -47,10 +47,14 @@
  * enum mown_way - by which way in a call came
  * @MOWN_API: <linux/mown.h>, by its own names
  * @MOWN_DROPIN: <linux/mown_override.h>, by the kernel's names
+ * @MOWN_ATTACHED: none; a call of a module that was attached, for mown's own use
+ * @MOWN_ANYBODY: none; a call of nobody under mown, likewise
  */
 enum mown_way {
 	MOWN_API,
 	MOWN_DROPIN,
+	MOWN_ATTACHED,
+	MOWN_ANYBODY,
 };
 
 #ifndef MOWN_WAY

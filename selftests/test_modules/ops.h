@@ -24,14 +24,18 @@
 #include <linux/irq_work.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
+#include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 
 #define OPS_ARGS 8
 
@@ -84,10 +88,33 @@ static noinline void op_##name(struct op *op)				\
 	op->ptr = HEAP(name)(__VA_ARGS__);				\
 }
 
+/* Who does not use mown must not jump, so that each call has its own site. */
+#ifdef _LINUX_MOWN_H
+#define OPS_END
+#else
+#define OPS_END barrier()
+#endif
+
 #define FREE(name, ...)							\
 static noinline void op_##name(struct op *op)				\
 {									\
 	HEAP(name)(__VA_ARGS__);					\
+	OPS_END;							\
+}
+
+/* The kernel's own, by whatever name. */
+#define ALLOC_RAW(name, ...)						\
+static noinline void op_##name(struct op *op)				\
+{									\
+	op->ptr = (void *)name(__VA_ARGS__);				\
+	barrier();							\
+}
+
+#define FREE_RAW(name, ...)						\
+static noinline void op_##name(struct op *op)				\
+{									\
+	name(__VA_ARGS__);						\
+	barrier();							\
 }
 
 #define ARG(nr) (op->arg[nr])
@@ -146,6 +173,7 @@ static noinline void op_kfree_rcu(struct op *op)
 	struct ops_rcu *obj = PTR(0);
 
 	HEAP(kfree_rcu)(obj, rcu);
+	OPS_END;
 }
 
 static noinline void op_kfree_rcu_headless(struct op *op)
@@ -153,6 +181,7 @@ static noinline void op_kfree_rcu_headless(struct op *op)
 	struct ops_rcu *obj = PTR(0);
 
 	HEAP(kfree_rcu)(obj);
+	OPS_END;
 }
 
 /*
@@ -203,6 +232,7 @@ static noinline void op_raw_kfree(struct op *op)
 static noinline void op_kfree_const(struct op *op)
 {
 	kfree_const(PTR(0));
+	OPS_END;
 }
 
 /* The kernel's own name for this is bound to its kfree() before any of ours. */
@@ -275,6 +305,57 @@ static noinline void op_this_module(struct op *op)
 	op->ptr = THIS_MODULE;
 }
 
+/* ---- Other families, which only attached modules have recorded ---- */
+
+#define OPS_CACHE_SIZE 104
+static struct kmem_cache *ops_cache;
+
+ALLOC_RAW(vmalloc, ARG(0))
+ALLOC_RAW(vzalloc, ARG(0))
+ALLOC_RAW(vmalloc_user, ARG(0))
+ALLOC_RAW(kvmalloc, ARG(0), GFP_KERNEL)
+ALLOC_RAW(vmemdup_user, USER(0), ARG(1))
+ALLOC_RAW(strndup_user, USER(0), ARG(1))
+ALLOC_RAW(kmem_cache_alloc, ops_cache, ops_gfp())
+ALLOC_RAW(get_zeroed_page, ops_gfp())
+ALLOC_RAW(__get_free_pages, ops_gfp(), ARG(0))
+ALLOC_RAW(alloc_pages_exact, ARG(0), ops_gfp())
+ALLOC_RAW(__alloc_percpu, ARG(0), 8)
+ALLOC_RAW(mempool_create_kmalloc_pool, ARG(0), ARG(1))
+ALLOC_RAW(mempool_create_slab_pool, ARG(0), ops_cache)
+ALLOC_RAW(mempool_alloc, PTR(0), GFP_KERNEL)
+ALLOC_RAW(kmem_cache_create, "ops_other", ARG(0), 0, 0, NULL)
+FREE_RAW(vfree, PTR(0))
+FREE_RAW(kmem_cache_free, ops_cache, PTR(0))
+FREE_RAW(free_pages, ARG(0), ARG(1))
+FREE_RAW(free_pages_exact, PTR(0), ARG(1))
+FREE_RAW(free_percpu, (void __percpu *)PTR(0))
+FREE_RAW(mempool_free, PTR(0), PTR(1))
+FREE_RAW(mempool_destroy, PTR(0))
+FREE_RAW(kmem_cache_destroy, PTR(0))
+
+static noinline void op_alloc_pages(struct op *op)
+{
+	struct page *page = alloc_pages(ops_gfp(), op->arg[0]);
+
+	op->ptr = page ? page_address(page) : NULL;
+}
+
+/* It ends with a jump, so that its caller seems to free: the kernel. */
+static void ops_free_work(struct work_struct *work)
+{
+	kfree(work);
+}
+
+static noinline void op_work_kfree(struct op *op)
+{
+	struct work_struct *work = PTR(0);
+
+	INIT_WORK(work, ops_free_work);
+	schedule_work(work);
+	flush_scheduled_work();
+}
+
 #ifdef _LINUX_MOWN_H
 /* These two give an errno. */
 static noinline void op_transfer(struct op *op)
@@ -339,6 +420,31 @@ static const struct {
 	OP(ksize),
 	OP(kmalloc_size_roundup),
 	OP(this_module),
+	OP(vmalloc),
+	OP(vzalloc),
+	OP(vmalloc_user),
+	OP(kvmalloc),
+	OP(vmemdup_user),
+	OP(strndup_user),
+	OP(kmem_cache_alloc),
+	OP(get_zeroed_page),
+	OP(__get_free_pages),
+	OP(alloc_pages),
+	OP(alloc_pages_exact),
+	OP(__alloc_percpu),
+	OP(mempool_create_kmalloc_pool),
+	OP(mempool_create_slab_pool),
+	OP(mempool_alloc),
+	OP(kmem_cache_create),
+	OP(vfree),
+	OP(kmem_cache_free),
+	OP(free_pages),
+	OP(free_pages_exact),
+	OP(free_percpu),
+	OP(mempool_free),
+	OP(mempool_destroy),
+	OP(kmem_cache_destroy),
+	OP(work_kfree),
 #ifdef _LINUX_MOWN_H
 	OP(transfer),
 	OP(disown),
@@ -419,12 +525,27 @@ static int ops_run(struct op *op, const char *context)
 	return 0;
 }
 
+/* What the result takes in memory, if it is an object of kmalloc() or a slab. */
+static size_t ops_usable(const struct op *op)
+{
+	struct page *page;
+
+	/* What these give is none. */
+	if (op->func == op_differs || op->func == op_kfree_rcu_differs ||
+	    op->func == op_ksize || op->func == op_kmalloc_size_roundup ||
+	    op->func == op_get_zeroed_page || op->func == op_alloc_pages ||
+	    op->func == op___get_free_pages ||
+	    op->func == op_alloc_pages_exact || !virt_addr_valid(op->ptr))
+		return 0;
+	page = virt_to_head_page(op->ptr);
+	return PageSlab(page) || PageHead(page) ? ksize(op->ptr) : 0;
+}
+
 static ssize_t ops_write(struct file *file, const char __user *buf,
 			 size_t len, loff_t *pos)
 {
 	struct op op = {};
 	const char *context;
-	bool no_object;
 	char line[256];
 	int err;
 
@@ -439,14 +560,8 @@ static ssize_t ops_write(struct file *file, const char __user *buf,
 
 	mutex_lock(&ops_lock);
 	err = ops_run(&op, context);
-	/* What these give need not be an object. */
-	no_object = IS_ERR(op.ptr) || op.func == op_differs ||
-		    op.func == op_kfree_rcu_differs ||
-		    op.func == op_this_module || op.func == op_ksize ||
-		    op.func == op_kmalloc_size_roundup;
 	scnprintf(ops_result, sizeof(ops_result), "%lx %zu %s\n",
-		  (unsigned long)op.ptr, no_object ? 0 : ksize(op.ptr),
-		  op.context ?: "");
+		  (unsigned long)op.ptr, ops_usable(&op), op.context ?: "");
 	mutex_unlock(&ops_lock);
 	return err ?: len;
 }
@@ -473,6 +588,10 @@ static const struct file_operations ops_fops = {
 static int __init ops_init(void)
 {
 	memset(ops_text, 'm', sizeof(ops_text) - 1);
+	ops_cache = kmem_cache_create(KBUILD_MODNAME, OPS_CACHE_SIZE, 0, 0,
+				      NULL);
+	if (!ops_cache)
+		return -ENOMEM;
 	ops_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("ctl", 0600, ops_dir, NULL, &ops_fops);
 	return 0;
@@ -485,5 +604,6 @@ static void __exit ops_exit(void)
 	tasklet_kill(&ops_tasklet);
 	irq_work_sync(&ops_irq_work);
 	rcu_barrier();
+	kmem_cache_destroy(ops_cache);
 }
 module_exit(ops_exit);

@@ -1,0 +1,610 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Attach: modules that know nothing of mown, by their names."""
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import subprocess
+from typing import Callable, Iterator, Optional
+
+from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, command, exits, global_stats, insmod, live,
+                       load_mown, loaded, module_loaded, mown_path, ops, policy, read_file,
+                       read_lines, reported, rmmod, run_cases, skip_all, stats, violations,
+                       wait_for, write_file)
+
+# Not built against mown: one is attached, the other stands for the kernel.
+PLAIN, WORLD, DROPIN = "mown_plain_ops", "mown_plain_other", "mown_dropin_ops"
+TRACEFS = "/sys/kernel/tracing"
+
+
+def attached() -> dict[str, str]:
+    """Which names are attached, and in which state."""
+    return dict(line.split() for line in read_lines(f"{DEBUGFS}/attached", "mown attached 1"))
+
+
+def enabled() -> set[str]:
+    """The functions that mown has ftrace for."""
+    return {line.split()[0] for line in read_file(f"{TRACEFS}/enabled_functions").splitlines()
+            if "[mown]" in line}
+
+
+@contextlib.contextmanager
+def attach(*names: str) -> Iterator[None]:
+    """The names are attached for a while."""
+    for name in names:
+        write_file(f"{SYSFS}/attach", name)
+    try:
+        yield
+    finally:
+        for name in names:
+            if name.replace("-", "_") in attached():
+                write_file(f"{SYSFS}/detach", name)
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[Ops]:
+    """The module of calls, attached before it is loaded, the account of itself left out."""
+    with attach(PLAIN), ops(PLAIN) as heap:
+        yield heap
+
+
+def refuses(error: int, path: str, text: str) -> None:
+    """Writing TEXT to the knob gives the error."""
+    try:
+        write_file(f"{SYSFS}/{path}", text)
+    except OSError as err:
+        assert err.errno == error, f"{path}: {text!r}: {err}, not {errno.errorcode[error]}"
+    else:
+        raise AssertionError(f"{path} takes {text!r}")
+
+
+@contextlib.contextmanager
+def changes(module: str = PLAIN, **expected: int) -> Iterator[None]:
+    """The counters of the module change by as much, all others not at all."""
+    before = stats(module)
+    yield
+    after = stats(module)
+    changed = {name: after[name] - before[name] for name in after
+               if after[name] != before[name] and not name.endswith("bytes")}
+    assert changed == expected, f"{changed}, not {expected}"
+
+
+def find(address: int) -> Optional[tuple[int, str, str]]:
+    """Size, family and function of the live record at the address."""
+    for record in live(PLAIN):
+        if record.address == address:
+            return record.size, record.family, record.site.split("+")[0]
+    return None
+
+
+# ---- Names ----
+
+def pending() -> None:
+    """A name waits for its module, serves each time it comes, and leaves no hook behind."""
+    assert not attached() and not enabled(), (attached(), enabled())
+    with attach("mown-plain-ops"):
+        assert attached() == {PLAIN: "pending"}, attached()
+        for _ in range(2):
+            with ops(PLAIN) as heap:
+                assert attached() == {PLAIN: "attached"}, attached()
+                with changes(allocated=1, live=1):
+                    addr = heap.call("kmalloc", 100).pointer
+                heap.call("kfree", addr)
+            assert attached() == {PLAIN: "pending"}, attached()
+        assert len(enabled()) > 40, enabled()
+    assert not attached(), attached()
+    assert not enabled(), f"left behind: {enabled()}"
+
+
+def while_live() -> None:
+    """A live module is attached and detached; what it had before passes, and is counted."""
+    with ops(PLAIN) as heap:
+        early = heap.call("kmalloc", 100).pointer
+        again = heap.call("kmalloc", 100).pointer
+        with attach(PLAIN):
+            assert attached() == {PLAIN: "attached"}, attached()
+            with changes(unknown_passed=1):
+                heap.call("kfree", early)
+            with changes(allocated=2, live=2):
+                addrs = [heap.call("kmalloc", 100).pointer for _ in range(2)]
+            with changes(freed=1, live=-1, quarantined=1):
+                heap.call("kfree", addrs[0])
+        assert not attached() and not enabled(), (attached(), enabled())
+        assert not os.path.isdir(f"{SYSFS}/modules/{PLAIN}")
+        # Nothing of it is known any more: these go to the kernel
+        heap.call("kfree", addrs[1])
+        with attach(PLAIN):
+            with changes(unknown_passed=1):
+                heap.call("kfree", again)
+    assert not exits(PLAIN) or exits(PLAIN)[-1].left == 0
+
+
+def several() -> None:
+    """Several names at once, each taken back alone."""
+    with attach(PLAIN, WORLD):
+        with ops(PLAIN) as one, ops(WORLD) as two:
+            assert attached() == {PLAIN: "attached", WORLD: "attached"}, attached()
+            addr = one.call("kmalloc", 100).pointer
+            with changes(WORLD, allocated=1, live=1):
+                other = two.call("kmalloc", 100).pointer
+            with changes(PLAIN, foreign_frees=1, freed=1, live=-1, quarantined=1):
+                two.call("kfree", addr)
+            write_file(f"{SYSFS}/detach", WORLD)
+            assert attached() == {PLAIN: "attached"}, attached()
+            with changes(PLAIN, unknown_passed=1):
+                one.call("kfree", other)
+
+
+def every() -> None:
+    """`*' is every module that is loaded from now on."""
+    insmod(WORLD)
+    try:
+        with attach("*"):
+            assert attached() == {"*": "pending"}, attached()
+            with ops(PLAIN) as heap:
+                assert attached() == {"*": "pending", PLAIN: "attached"}, attached()
+                addr = heap.call("kmalloc", 100).pointer
+                write_file(f"{SYSFS}/detach", "*")
+                assert attached() == {PLAIN: "attached"}, "those that came by it stay"
+                with changes(freed=1, live=-1, quarantined=1):
+                    heap.call("kfree", addr)
+            assert not attached() and not enabled(), (attached(), enabled())
+    finally:
+        rmmod(WORLD)
+
+
+def linked() -> None:
+    """A module built with the drop-in counts once, whichever comes first."""
+    with attach(DROPIN), ops(DROPIN) as heap:
+        assert attached() == {DROPIN: "linked"}, attached()
+        with changes(DROPIN, allocated=1, live=1):
+            addr = heap.call("kmalloc", 100).pointer
+        with changes(DROPIN, freed=1, live=-1, quarantined=1):
+            heap.call("kfree", addr)
+    with ops(DROPIN):
+        refuses(errno.EEXIST, "attach", DROPIN)
+        assert not attached(), attached()
+
+
+def parameter() -> None:
+    """mown.attach= attaches at boot what can be attached, and says what cannot."""
+    path = mown_path()
+    if path is None:
+        raise Skip("mown is not a file to be loaded with a parameter")
+    rmmod("mown")
+    try:
+        done = command("insmod", str(path), f"attach={PLAIN},a/b,snd-dummy")
+        assert not done.returncode, done.stdout
+        assert attached() == {PLAIN: "pending", "snd_dummy": "pending"}, attached()
+        with ops(PLAIN) as heap:
+            with changes(allocated=1, live=1):
+                addr = heap.call("kmalloc", 100).pointer
+            heap.call("kfree", addr)
+        rmmod("mown")
+    finally:
+        load_mown()
+
+
+def bad_names() -> None:
+    """What is no name, is too long, built in, mown itself or attached already."""
+    write_file(f"{SYSFS}/attach", "")
+    for text in ("\n", " ", "a b", "a/b", "a,b", "a*", "**", "mown", "mown\n", "a\nb\n", "a\0b"):
+        refuses(errno.EINVAL, "attach", text)
+        refuses(errno.EINVAL, "detach", text)
+    refuses(errno.ENAMETOOLONG, "attach", "n" * 56)
+    refuses(errno.ENAMETOOLONG, "attach", "n" * 4000)
+    refuses(errno.EOPNOTSUPP, "attach", "printk")
+    refuses(errno.ENOENT, "detach", "n" * 55)
+    assert not attached() and not enabled(), (attached(), enabled())
+    with attach("n" * 55):
+        refuses(errno.EEXIST, "attach", "n" * 55)
+    with attach("*"):
+        refuses(errno.EEXIST, "attach", "*")
+    for knob in ("attach", "detach"):
+        assert os.stat(f"{SYSFS}/{knob}").st_mode & 0o777 == 0o200
+
+
+def unprivileged() -> None:
+    """Root without the capability may not attach."""
+    pid = os.fork()
+    if not pid:
+        # PR_CAPBSET_DROP of CAP_SYS_ADMIN holds for what is executed
+        ctypes.CDLL(None).prctl(24, 21, 0, 0, 0)
+        os.execlp("sh", "sh", "-c", f"echo x >{SYSFS}/attach")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "attached without CAP_SYS_ADMIN"
+    assert not attached(), attached()
+
+
+# ---- Functions ----
+
+# The line for the call, and what is recorded: size, family
+ALLOCATIONS: list[tuple[tuple[object, ...], int, str, str]] = [
+    (("kmalloc", 100), 100, "kmalloc", "kfree"),
+    (("kmalloc", 20000), 20000, "kmalloc", "kfree"),
+    (("kmalloc_node", 101), 101, "kmalloc", "kvfree"),
+    (("kzalloc", 102), 102, "kmalloc", "kfree_sensitive"),
+    (("kcalloc", 3, 40), 120, "kmalloc", "bitmap_free"),
+    (("kmemdup", 50), 50, "kmalloc", "kfree_const"),
+    (("kmemdup_nul", 51), 52, "kmalloc", "kfree_bulk"),
+    (("kstrdup", 52), 53, "kmalloc", "kfree_rcu"),
+    (("kstrndup", 90, 53), 54, "kmalloc", "kfree_rcu_headless"),
+    (("kasprintf", 54), 55, "kmalloc", "kfree"),
+    (("bitmap_zalloc", 128), 16, "kmalloc", "bitmap_free"),
+    (("bitmap_zalloc_node", 192), 24, "kmalloc", "kfree"),
+    (("krealloc", 0, 60), 60, "kmalloc", "kfree"),
+    (("kvmalloc", 61), 61, "kmalloc", "kvfree"),
+    (("kvmalloc", 10000000), 10000000, "vmalloc", "kvfree"),
+    (("vmalloc", 5000), 5000, "vmalloc", "vfree"),
+    (("vzalloc", 5001), 5001, "vmalloc", "kvfree"),
+    (("vmalloc_user", 5002), 5002, "vmalloc", "vfree"),
+    (("kmem_cache_alloc",), 104, "slab", "kmem_cache_free"),
+    (("kmem_cache_alloc",), 104, "slab", "kfree"),
+    (("__alloc_percpu", 24), 24, "percpu", "free_percpu"),
+    (("kmem_cache_create", 72), 1, "cache", "kmem_cache_destroy"),
+]
+
+
+def allocations() -> None:
+    """Each function's memory is recorded with its size, family and call site, and freed once."""
+    with plain() as heap:
+        for (name, *numbers), size, family, release in ALLOCATIONS:
+            with changes(allocated=1, live=1):
+                addr = heap.call(name, *numbers).pointer
+            assert find(addr) == (size, family, f"op_{name}"), f"{name}: {find(addr)}"
+            before = stats(PLAIN)
+            heap.call(release, addr)
+            wait_for(lambda: stats(PLAIN)["live"] == before["live"] - 1, 5, f"{release} to end")
+            after = stats(PLAIN)
+            assert after["freed"] == before["freed"] + 1, f"{name}, {release}: {after}"
+            assert after["released_elsewhere"] == before["released_elsewhere"], f"{release}"
+        assert not violations(), violations()
+
+
+def user_memory() -> None:
+    """What is copied from user space."""
+    text = ctypes.create_string_buffer(b"x" * 99)
+    user = ctypes.addressof(text)
+    with plain() as heap:
+        for name, size, family in (("memdup_user", 100, "kmalloc"),
+                                   ("memdup_user_nul", 101, "kmalloc"),
+                                   ("vmemdup_user", 100, "kmalloc"),
+                                   ("strndup_user", 100, "kmalloc")):
+            addr = heap.call(name, user, 100).pointer
+            found = find(addr)
+            assert found == (size, family, f"op_{name}"), f"{name}: {found}"
+            heap.call("kvfree", addr)
+        before = stats(PLAIN)["live"]
+        for name in ("memdup_user", "vmemdup_user", "strndup_user"):
+            result = heap.call(name, 8, 100).pointer
+            assert result == 2 ** 64 - errno.EFAULT, f"{name}: {result:x}"
+        assert stats(PLAIN)["live"] == before
+
+
+def pages() -> None:
+    """Pages are recorded until the last who holds them lets them go; nothing is refused."""
+    with plain() as heap:
+        for (name, number, size) in (("alloc_pages", 2, 16384), ("alloc_pages", 0, 4096),
+                                     ("__get_free_pages", 1, 8192), ("get_zeroed_page", 0, 4096),
+                                     ("alloc_pages_exact", 12288, 12288)):
+            addr = heap.call(name, number).pointer
+            assert find(addr) == (size, "pages", f"op_{name}"), f"{name}: {find(addr)}"
+            if name == "alloc_pages_exact":
+                heap.call("free_pages_exact", addr, size)
+            else:
+                heap.call("get_page", addr)
+                heap.call("free_pages", addr, (size // 4096).bit_length() - 1)
+                if size == 4096 or name != "alloc_pages":
+                    assert size != 4096 or find(addr), "it is held still"
+                heap.call("put_page", addr)
+            assert not find(addr), f"{name}: {find(addr)}"
+        assert stats(PLAIN)["stale"] == 0 and not violations(), violations()
+
+
+def pools() -> None:
+    """Memory pools and their elements."""
+    with plain() as heap:
+        for create, numbers, size in (("mempool_create_kmalloc_pool", (2, 300), 300),
+                                      ("mempool_create_slab_pool", (2,), 104)):
+            with changes(allocated=1, live=1):
+                pool = heap.call(create, *numbers).pointer
+            with changes(allocated=3, live=3):
+                elements = [heap.call("mempool_alloc", pool).pointer for _ in range(3)]
+            found = find(elements[0])
+            assert found == (size, "element", "op_mempool_alloc"), found
+            with changes(freed=3, live=-3):
+                for element in elements:
+                    heap.call("mempool_free", element, pool)
+            with changes(freed=1, live=-1):
+                heap.call("mempool_destroy", pool)
+
+
+def resizing() -> None:
+    """krealloc() in place, moving, to nothing, and of what was released."""
+    with plain() as heap:
+        addr = heap.call("kmalloc", 100).pointer
+        with changes():
+            assert heap.call("krealloc", addr, 110).pointer == addr
+        found = find(addr)
+        assert found and found[0] == 110, found
+        with changes(allocated=1, freed=1, quarantined=1):
+            moved = heap.call("krealloc", addr, 5000).pointer
+        assert moved != addr
+        with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_krealloc"):
+            assert heap.call("krealloc", addr, 200).pointer == 0
+        heap.call("krealloc", moved, 0)
+        assert not find(moved)
+
+
+def rcu() -> None:
+    """kfree_rcu() is mown's own: a second free is refused while the first waits."""
+    with plain() as heap:
+        addr = heap.call("kmalloc", 64).pointer
+        with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kfree_rcu_kfree"):
+            heap.call("kfree_rcu_kfree", addr)
+        addr = heap.call("vmalloc", 64).pointer
+        with changes(freed=1, live=-1):
+            heap.call("kfree_rcu", addr)
+        addr = heap.call("kmem_cache_alloc").pointer
+        with changes(freed=1, live=-1):
+            heap.call("kfree_rcu", addr)
+
+
+def by_jump() -> None:
+    """A free that ends a function seems the kernel's; it is found by its pointer all the same."""
+    with plain() as heap:
+        for release in ("work_kfree", "call_rcu"):
+            addr = heap.call("kmalloc", 64).pointer
+            with changes(released_elsewhere=1, live=-1, quarantined=1):
+                heap.call(release, addr)
+                wait_for(lambda a=addr: not find(a), 5, "the callback")
+            with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kfree"):
+                heap.call("kfree", addr)
+
+
+def by_others() -> None:
+    """Frees by others go through quarantine, too: a second free is refused, whoever does it."""
+    with plain() as heap, ops(WORLD) as world:
+        for release in ("kfree", "kfree_sensitive", "kvfree"):
+            addr = heap.call("kmalloc", 64).pointer
+            with changes(released_elsewhere=1, live=-1, quarantined=1):
+                world.call(release, addr)
+            with reported(PLAIN, "double_frees", f"BUG: mown: double-free in op_{release}"):
+                world.call(release, addr)
+        addr = heap.call("vmalloc", 64).pointer
+        with changes(released_elsewhere=1, live=-1, quarantined=1):
+            world.call("vfree", addr)
+        addr = heap.call("kmem_cache_alloc").pointer
+        with changes(released_elsewhere=1, live=-1):
+            world.call("kfree", addr)
+        # What the world has for itself is none of mown's
+        with changes():
+            world.call("kfree", world.call("kmalloc", 64).pointer)
+            world.call("vfree", world.call("vmalloc", 64).pointer)
+
+
+def helpers_return() -> None:
+    """With a kretprobe on kfree() the caller is still the module."""
+    events = f"{TRACEFS}/kprobe_events"
+    if not os.path.exists(events):
+        raise Skip("needs kprobe events")
+    with plain() as heap:
+        write_file(events, "r:mown_test kfree")
+        try:
+            write_file(f"{TRACEFS}/events/kprobes/mown_test/enable", "1")
+            addr = heap.call("kmalloc", 64).pointer
+            with changes(freed=1, live=-1, quarantined=1):
+                heap.call("kfree", addr)
+            with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kfree"):
+                heap.call("kfree", addr)
+        finally:
+            write_file(f"{TRACEFS}/events/kprobes/mown_test/enable", "0")
+            write_file(events, "-:mown_test")
+
+
+def tried() -> None:
+    """At first a call of each function arrives, but where a device is needed."""
+    with attach(PLAIN):
+        lines = read_lines(f"{DEBUGFS}/stats", "mown stats 1")
+        untried = {line.split()[1] for line in lines if line.startswith("hook_untried")}
+        assert untried == {"dma_alloc_attrs", "dma_free_attrs", "dma_pool_create",
+                           "dma_pool_destroy", "dma_pool_alloc", "dma_pool_free",
+                           "mempool_free"}, untried
+        assert not [line for line in lines if line.startswith("hook_missing")], lines
+
+
+# ---- Wrong frees ----
+
+def wrong_frees() -> None:
+    """Double, interior and mismatched frees are refused, with the right call sites."""
+    with plain() as heap:
+        addr = heap.call("kmalloc", 200).pointer
+        with reported(PLAIN, "interior_frees", "BUG: mown: interior-free in op_kfree",
+                      "allocated at op_kmalloc", "freed pointer 8 bytes inside"):
+            heap.call("kfree", addr + 8)
+        assert find(addr)
+        with reported(PLAIN, "mismatched_frees", "BUG: mown: mismatched-free in op_vfree",
+                      "allocated at op_kmalloc", "200 bytes, kmalloc"):
+            heap.call("vfree", addr)
+        assert find(addr)
+        heap.call("kfree", addr)
+        with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kvfree",
+                      "allocated at op_kmalloc", "first freed at op_kfree"):
+            heap.call("kvfree", addr)
+        addr = heap.call("vmalloc", 300).pointer
+        for release in ("kfree", "kmem_cache_free"):
+            with reported(PLAIN, "mismatched_frees",
+                          f"BUG: mown: mismatched-free in op_{release}",
+                          "allocated at op_vmalloc", "300 bytes, vmalloc"):
+                heap.call(release, addr)
+        heap.call("vfree", addr)
+        with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_vfree",
+                      "first freed at op_vfree"):
+            heap.call("vfree", addr)
+
+
+def left_behind() -> None:
+    """What an attached module leaves behind is reported with its call sites, not reclaimed."""
+    with attach(PLAIN):
+        with ops(PLAIN) as heap:
+            for _ in range(3):
+                heap.call("kmalloc", 100)
+            addr = heap.call("vmalloc", 5000).pointer
+        found = exits(PLAIN)[-1]
+        assert (found.left, found.left_bytes, found.reclaimed) == (4, 5300, 0), found
+        sites = {(site.count, site.bytes, site.family, site.site.split("+")[0])
+                 for site in found.sites}
+        assert sites == {(3, 300, "kmalloc", "op_kmalloc"),
+                         (1, 5000, "vmalloc", "op_vmalloc")}, sites
+        assert all("[mown_plain_ops]" in site.site for site in found.sites), found.sites
+        with ops(WORLD) as world:
+            world.call("vfree", addr)
+        found = exits(PLAIN)[-1]
+        assert (found.left, found.late) == (3, 1), found
+
+
+def fail_nth() -> None:
+    """fail_nth fails an attached module's allocation, from its first on."""
+    with attach(PLAIN):
+        # Its own cache comes first
+        write_file(f"{SYSFS}/fail_nth", f"{PLAIN} 1")
+        try:
+            insmod(PLAIN)
+        except AssertionError as err:
+            assert "Cannot allocate memory" in str(err), err
+        else:
+            raise AssertionError("it has its cache")
+        write_file(f"{SYSFS}/fail_nth", f"{PLAIN} 2")
+        with ops(PLAIN) as heap:
+            assert heap.call("kmalloc", 100).pointer == 0
+            addr = heap.call("kmalloc", 100).pointer
+            write_file(f"{SYSFS}/modules/{PLAIN}/fail_nth", "1")
+            assert heap.call("vmalloc", 100).pointer == 0
+            heap.call("kfree", addr)
+            assert stats(PLAIN)["failed"] == 2, stats(PLAIN)
+
+
+# ---- Others that have functions for themselves ----
+
+def held() -> None:
+    """A function that another redirects: a clear error, and attached once it is let go."""
+    for func in ("kfree", "__kmalloc"):
+        with loaded("mown_plain_holder", func=func):
+            refuses(errno.EBUSY, "attach", PLAIN)
+            assert not attached(), attached()
+        wait_for(lambda: not enabled(), 10, "the net to go")
+        with attach(PLAIN):
+            pass
+    # The net may have it, and does: what cannot be redirected is seen
+    with loaded("mown_plain_holder", func="kvfree_call_rcu"), ops(DROPIN):
+        assert global_stats()["net"] == "complete", global_stats()
+        refuses(errno.EBUSY, "attach", PLAIN)
+
+
+def held_by_us() -> None:
+    """And while something is attached, another gets the kernel's error."""
+    with attach(PLAIN):
+        try:
+            insmod("mown_plain_holder")
+        except AssertionError as err:
+            assert "busy" in str(err), err
+        else:
+            raise AssertionError("two redirect one function")
+
+
+def ftrace_off() -> None:
+    """ftrace switched off before: refused; after: the kernel refuses that."""
+    knob = "/proc/sys/kernel/ftrace_enabled"
+    with open(knob, "w", encoding="ascii") as file:
+        file.write("0")
+    try:
+        refuses(errno.EBUSY, "attach", PLAIN)
+        assert not attached(), attached()
+    finally:
+        with open(knob, "w", encoding="ascii") as file:
+            file.write("1")
+    with attach(PLAIN):
+        try:
+            with open(knob, "w", encoding="ascii") as file:
+                file.write("0")
+        except OSError as err:
+            assert err.errno == errno.EBUSY, err
+        else:
+            raise AssertionError("ftrace can be switched off under us")
+
+
+# ---- The end ----
+
+def unload_attached() -> None:
+    """mown can be unloaded while modules are attached, and they go on."""
+    with ops(PLAIN) as heap:
+        write_file(f"{SYSFS}/attach", PLAIN)
+        addrs = [heap.call("kmalloc", 64).pointer for _ in range(20)]
+        for addr in addrs[:10]:
+            heap.call("kfree", addr)
+        rmmod("mown")
+        try:
+            assert not enabled(), enabled()
+            for addr in addrs[10:]:
+                heap.call("kfree", addr)
+        finally:
+            load_mown()
+
+
+def unload_asleep() -> None:
+    """It waits for a call of a module that sleeps in an allocation."""
+    write_file(f"{SYSFS}/attach", "mown_plain_sleeper")
+    with loaded("mown_plain_sleeper"):
+        params = "/sys/module/mown_plain_sleeper/parameters"
+        pid = read_file(f"{params}/pid").strip()
+        wait_for(lambda: "mempool_alloc" in read_file(f"/proc/{pid}/stack"), 20, "it to sleep")
+        with subprocess.Popen(["rmmod", "mown"]) as going:
+            try:
+                wait_for(lambda: "synchronize_srcu" in read_file(f"/proc/{going.pid}/stack"), 30,
+                         "rmmod to wait")
+                assert not enabled(), enabled()
+                assert module_loaded("mown")
+            finally:
+                write_file(f"{params}/wake", "1")
+            assert going.wait(60) == 0
+        wait_for(lambda: read_file(f"{params}/woke").strip() == "Y", 20, "the thread to go on")
+    load_mown()
+
+
+CASES: list[tuple[str, Callable[[], None]]] = [
+    ("a name waits for its module, and again", pending),
+    ("a module that is loaded already", while_live),
+    ("several at once", several),
+    ("every module from now on", every),
+    ("a module built with the drop-in counts once", linked),
+    ("mown.attach=", parameter),
+    ("bad names change nothing", bad_names),
+    ("root without CAP_SYS_ADMIN", unprivileged),
+    ("every hook was tried", tried),
+    ("all ways to allocate and to free", allocations),
+    ("memory copied from user space", user_memory),
+    ("pages", pages),
+    ("memory pools", pools),
+    ("krealloc()", resizing),
+    ("kfree_rcu()", rcu),
+    ("frees by a jump are found by their pointers", by_jump),
+    ("frees by others go through quarantine", by_others),
+    ("return addresses that a kretprobe has replaced", helpers_return),
+    ("wrong frees are refused with the right sites", wrong_frees),
+    ("what is left behind is reported", left_behind),
+    ("fail_nth", fail_nth),
+    ("a function that others have", held),
+    ("a function that we have", held_by_us),
+    ("ftrace_enabled=0", ftrace_off),
+    ("unload of mown with modules attached", unload_attached),
+    ("unload of mown with a call asleep", unload_asleep),
+]
+
+if __name__ == "__main__":
+    load_mown()
+    if not os.path.exists(f"{SYSFS}/attach"):
+        skip_all("this mown cannot attach")
+    if global_stats()["hooks"] == "none":
+        skip_all("this kernel lets nothing be hooked")
+    run_cases(CASES, (PLAIN, WORLD, DROPIN, "mown_plain_holder", "mown_plain_sleeper"))

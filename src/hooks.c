@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Hooks: calls of attached modules are sent to wrap.c
+ *
+ * One ftrace_ops has all functions of hooks.h but those that net.c has anyway.
+ * Its handler looks where a call comes from: one of an attached module, or one
+ * that frees what is recorded, goes on in the wrapper instead. Whoever else
+ * calls pays for the look.
+ *
+ * IPMODIFY is to be allowed to redirect; it keeps live patches and BPF
+ * trampolines that would do the same to the function away, and us from it.
+ * PERMANENT has the kernel refuse to switch ftrace off meanwhile. The handler
+ * calls nothing that can be traced, so it needs no protection from recursion,
+ * and the registers that it wants are the arguments, which come without asking
+ * for all of them.
+ */
+#include <linux/delay.h>
+#include <linux/kallsyms.h>
+#include <linux/sort.h>
+#include <linux/stacktrace.h>
+
+#include "attach.h"
+
+#ifdef MOWN_HAVE_HOOKS
+
+enum mown_hook_how {
+	MOWN_BY_CALLER,
+	MOWN_BY_ARGUMENT,
+	MOWN_BY_POINTER,
+	MOWN_BY_NET,
+};
+
+/**
+ * struct mown_hook - a function whose calls may be redirected
+ * @name: its name
+ * @func: where it is
+ * @wrapper: where its calls go instead
+ * @how: by what it is known whether one does
+ * @arg: the argument that counts for that
+ * @on: ftrace has it
+ * @tried: calls arrive at the wrapper
+ */
+struct mown_hook {
+	const char *name;
+	void *func;
+	void *wrapper;
+	enum mown_hook_how how;
+	unsigned int arg;
+	bool on;
+	bool tried;
+};
+
+/* Those of hooks.h; written at init. */
+#define MOWN_HOOKS_MAX 64
+static struct mown_hook mown_hooks[MOWN_HOOKS_MAX];
+static unsigned int mown_nr_hooks;
+
+/* Where those are, who allocate for their callers; likewise. */
+#define MOWN_HELPERS_MAX 24
+static struct mown_range mown_helpers[MOWN_HELPERS_MAX];
+static unsigned int mown_nr_helpers;
+
+/* mown's own text: a call from there is one of a wrapper's, or of the core's. */
+static struct mown_range mown_own_text;
+
+/* The part of it that stands for an attached module: try.c. */
+static struct mown_range mown_try_text;
+/* Wrappers that were called from there; under mown_attach_lock. */
+static unsigned long mown_try_calls;
+
+/* By address of the function: open addressing, written at init. */
+#define MOWN_HOOK_BITS 8
+static struct {
+	unsigned long ip;
+	const struct mown_hook *hook;
+} mown_hook_table[BIT(MOWN_HOOK_BITS)];
+
+/* A function's call of ftrace comes this much behind its start, at most. */
+#define MOWN_HOOK_OFFSET 8
+
+/**
+ * struct mown_texts - the text of all attached modules, sorted
+ * @rcu: frees it
+ * @nr: how many there are
+ * @text: where each is, and whose it is
+ */
+struct mown_texts {
+	struct rcu_head rcu;
+	unsigned int nr;
+	struct mown_text {
+		struct mown_range range;
+		struct module *mod;
+	} text[];
+};
+
+/* Under mown_attach_lock; read with preemption off, or under RCU. */
+static struct mown_texts __rcu *mown_texts;
+/* All of them are between the two; the handler's first look. Only ever wider. */
+static unsigned long mown_texts_low = ULONG_MAX, mown_texts_high;
+
+/* Attached modules' calls are redirected. Under mown_attach_lock. */
+static bool mown_hooks_on;
+static bool mown_hooks_filtered;
+/* ftrace has switched itself off and keeps the hooks. */
+static bool mown_hooks_dead;
+
+/* ---- Who calls ---- */
+
+/* The attached module that has @ip in its text, or NULL. */
+static __always_inline struct module *mown_text_find(unsigned long ip)
+{
+	const struct mown_texts *texts;
+	struct module *mod = NULL;
+	unsigned int low, high;
+
+	if (ip < READ_ONCE(mown_texts_low) || ip >= READ_ONCE(mown_texts_high))
+		return NULL;
+	preempt_disable_notrace();
+	texts = rcu_dereference_raw(mown_texts);
+	for (low = 0, high = texts ? texts->nr : 0; low < high;) {
+		unsigned int mid = low + (high - low) / 2;
+		const struct mown_text *text = &texts->text[mid];
+
+		if (mown_in_range(&text->range, ip)) {
+			mod = text->mod;
+			break;
+		}
+		if (ip < text->range.start)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	preempt_enable_notrace();
+	return mod;
+}
+
+static __always_inline bool mown_is_helper(unsigned long ip)
+{
+	unsigned int i;
+
+	for (i = 0; i < mown_nr_helpers; i++)
+		if (mown_in_range(&mown_helpers[i], ip))
+			return true;
+	return false;
+}
+
+/* Has somebody put his own address in the place of return addresses? */
+static bool mown_returns_are_hooked(void)
+{
+#ifdef CONFIG_RETHOOK
+	if (current->rethooks.first)
+		return true;
+#endif
+#ifdef CONFIG_FUNCTION_GRAPH_TRACER
+	if (current->curr_ret_stack >= 0)
+		return true;
+#endif
+	return false;
+}
+
+#define MOWN_UNWIND_MAX 12
+
+/*
+ * The attached module that called, by the stack, with @site as return address
+ * of its call: of who called the helper at @site, or where return addresses are
+ * hooked, of the wrapper's caller.
+ */
+static struct module *mown_unwind(unsigned long *site)
+{
+	unsigned long entries[MOWN_UNWIND_MAX];
+	unsigned int i, nr;
+
+	nr = stack_trace_save(entries, MOWN_UNWIND_MAX, 0);
+	for (i = 0; i < nr && mown_in_range(&mown_own_text, entries[i]); i++)
+		;
+	if (mown_is_helper(*site)) {
+		for (; i < nr && !mown_is_helper(entries[i]); i++)
+			;
+		for (; i < nr && mown_is_helper(entries[i]); i++)
+			;
+	}
+	if (i == nr)
+		return NULL;
+	*site = entries[i];
+	return mown_text_find(*site);
+}
+
+/**
+ * mown_hook_caller - find out for a wrapper who called it
+ * @caller: what is found: an attached module, or nobody under mown
+ * @site: the return address
+ *
+ * Return: whether it is an attached module.
+ */
+bool mown_hook_caller(struct mown_caller *caller, unsigned long site)
+{
+	struct module *mod = mown_text_find(site);
+
+	if (unlikely(!mod && (mown_is_helper(site) ||
+			      mown_returns_are_hooked())))
+		mod = mown_unwind(&site);
+	if (unlikely(mod == THIS_MODULE))
+		WRITE_ONCE(mown_try_calls, mown_try_calls + 1);
+	caller->mod = mod;
+	caller->way = mod ? MOWN_ATTACHED : MOWN_ANYBODY;
+	caller->site = site;
+	caller->frees = MOWN_FREES_KFREE;
+	return mod;
+}
+
+/* ---- The handler ---- */
+
+static __always_inline const struct mown_hook *mown_hook_at(unsigned long ip)
+{
+	unsigned int i = hash_long(ip, MOWN_HOOK_BITS);
+
+	while (mown_hook_table[i].ip != ip) {
+		if (unlikely(!mown_hook_table[i].ip))
+			return NULL;
+		i = (i + 1) % ARRAY_SIZE(mown_hook_table);
+	}
+	return mown_hook_table[i].hook;
+}
+
+static void mown_hook_handler(unsigned long ip, unsigned long parent_ip,
+			      struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	const struct mown_hook *hook = mown_hook_at(ip);
+	unsigned long arg;
+	bool take;
+
+	if (unlikely(!hook || in_nmi() ||
+		     (mown_in_range(&mown_own_text, parent_ip) &&
+		      !mown_in_range(&mown_try_text, parent_ip))))
+		return;
+	switch (hook->how) {
+	case MOWN_BY_CALLER:
+		take = mown_text_find(parent_ip) || mown_is_helper(parent_ip);
+		break;
+	case MOWN_BY_ARGUMENT:
+		arg = mown_ftrace_arg(fregs, hook->arg);
+		take = mown_text_find(arg) || mown_is_helper(arg);
+		break;
+	case MOWN_BY_POINTER:
+		arg = mown_ftrace_arg(fregs, hook->arg);
+		take = mown_maybe_recorded(arg) || mown_text_find(parent_ip);
+		break;
+	default:
+		take = false;
+	}
+	if (take)
+		mown_ftrace_go_to(fregs, (unsigned long)hook->wrapper);
+}
+
+/*
+ * For net.c: do calls from @parent_ip of what frees go on in the wrapper? The
+ * observer may redirect only if nobody else can.
+ */
+bool mown_hook_takes_calls(const struct ftrace_ops *ops,
+			   unsigned long parent_ip)
+{
+	return READ_ONCE(mown_hooks_on) &&
+	       (ops->flags & FTRACE_OPS_FL_IPMODIFY) &&
+	       mown_text_find(parent_ip);
+}
+
+/* And those that free @ptr, whoever calls but mown itself? */
+bool mown_hook_takes(const struct ftrace_ops *ops, unsigned long ptr,
+		     unsigned long parent_ip)
+{
+	if (mown_hook_takes_calls(ops, parent_ip))
+		return true;
+	return READ_ONCE(mown_hooks_on) &&
+	       (ops->flags & FTRACE_OPS_FL_IPMODIFY) &&
+	       mown_maybe_recorded(ptr) &&
+	       !mown_in_range(&mown_own_text, parent_ip);
+}
+
+static struct ftrace_ops mown_hook_ops = {
+	.func = mown_hook_handler,
+	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
+};
+
+/* ---- On and off ---- */
+
+static void mown_hook_enter(const struct mown_hook *hook, unsigned long ip)
+{
+	unsigned int i = hash_long(ip, MOWN_HOOK_BITS);
+
+	while (mown_hook_table[i].ip)
+		i = (i + 1) % ARRAY_SIZE(mown_hook_table);
+	mown_hook_table[i].ip = ip;
+	mown_hook_table[i].hook = hook;
+}
+
+/* What the kernel at hand does not let trace stays off. */
+static void mown_hooks_filter(void)
+{
+	unsigned int i, at;
+
+	if (mown_hooks_filtered)
+		return;
+	for (i = 0; i < mown_nr_hooks; i++) {
+		struct mown_hook *hook = &mown_hooks[i];
+		unsigned long ip = (unsigned long)hook->func;
+
+		if (hook->how == MOWN_BY_NET) {
+			hook->on = true;
+			continue;
+		}
+		hook->on = !ftrace_set_filter_ip(&mown_hook_ops, ip, 0, 0);
+		for (at = 0; hook->on && at <= MOWN_HOOK_OFFSET; at += 4)
+			mown_hook_enter(hook, ip + at);
+	}
+	mown_hooks_filtered = true;
+}
+
+unsigned long mown_hook_calls(void)
+{
+	return READ_ONCE(mown_try_calls);
+}
+
+/* A call of the function was made; it has come by the wrapper, or has not. */
+void mown_hook_tried(const char *name, bool arrived)
+{
+	unsigned int i;
+
+	for (i = 0; i < mown_nr_hooks; i++) {
+		struct mown_hook *hook = &mown_hooks[i];
+
+		if (strcmp(hook->name, name))
+			continue;
+		hook->tried = arrived;
+		if (arrived || !hook->on)
+			continue;
+		hook->on = false;
+		pr_warn("calls of %s() cannot be redirected: it is left alone\n",
+			name);
+		if (hook->how != MOWN_BY_NET)
+			ftrace_set_filter_ip(&mown_hook_ops,
+					     (unsigned long)hook->func, 1, 0);
+	}
+}
+
+/* Once: let try.c call each, as an attached module with all of the net would. */
+static void mown_hooks_try(void)
+{
+	const struct mown_range none = {};
+	static bool done;
+
+	if (done || mown_hooks_add(THIS_MODULE, &mown_try_text, &none))
+		return;
+	done = true;
+	mutex_lock(&mown_owners_lock);
+	mown_net_spread();
+	mutex_unlock(&mown_owners_lock);
+	mown_try();
+	mutex_lock(&mown_owners_lock);
+	mown_net_update();
+	mutex_unlock(&mown_owners_lock);
+	mown_hooks_remove(THIS_MODULE, NULL);
+}
+
+/* A BPF program that traces a function makes room for us, but not at once. */
+#define MOWN_REGISTER_TRIES 20
+
+static int mown_hooks_register_ops(void)
+{
+	int ret, tries = 0;
+
+	while ((ret = register_ftrace_function(&mown_hook_ops)) == -EAGAIN &&
+	       ++tries < MOWN_REGISTER_TRIES)
+		msleep(20);
+	return ret == -EAGAIN ? -EBUSY : ret;
+}
+
+/*
+ * Let the calls of attached modules be redirected. 0; -EBUSY if ftrace is
+ * switched off, or somebody else has a function for himself.
+ */
+int mown_hooks_register(void)
+{
+	int ret;
+
+	if (mown_hooks_dead)
+		return -ENODEV;
+	if (mown_hooks_on)
+		return 0;
+	mown_hooks_filter();
+	ret = mown_hooks_register_ops();
+	if (ret) {
+		pr_warn("functions cannot be hooked (%d): kernel.ftrace_enabled is 0, or another has one for himself, see I in /sys/kernel/tracing/enabled_functions\n",
+			ret);
+		return ret;
+	}
+	WRITE_ONCE(mown_hooks_on, true);
+	mown_hooks_try();
+	return 0;
+}
+
+void mown_hooks_unregister(void)
+{
+	if (!mown_hooks_on || mown_hooks_dead)
+		return;
+	WRITE_ONCE(mown_hooks_on, false);
+	mown_hooks_dead = unregister_ftrace_function(&mown_hook_ops);
+}
+
+/* Replace the texts; what is there already stays as it is on -ENOMEM. */
+static struct mown_texts *mown_texts_new(unsigned int nr)
+{
+	struct mown_texts *texts;
+
+	texts = kvmalloc(struct_size(texts, text, nr), GFP_KERNEL);
+	if (texts)
+		texts->nr = 0;
+	return texts;
+}
+
+static int mown_text_order(const void *a, const void *b)
+{
+	const struct mown_text *x = a, *y = b;
+
+	return x->range.start < y->range.start ? -1 : 1;
+}
+
+static void mown_texts_replace(struct mown_texts *texts)
+{
+	struct mown_texts *old = rcu_dereference_protected(mown_texts, true);
+	unsigned int i;
+
+	sort(texts->text, texts->nr, sizeof(texts->text[0]), mown_text_order,
+	     NULL);
+	for (i = 0; i < texts->nr; i++) {
+		const struct mown_range *range = &texts->text[i].range;
+
+		WRITE_ONCE(mown_texts_low, min(mown_texts_low, range->start));
+		WRITE_ONCE(mown_texts_high, max(mown_texts_high,
+						range->start + range->size));
+	}
+	rcu_assign_pointer(mown_texts, texts);
+	if (old)
+		kvfree_rcu(old, rcu);
+}
+
+/* From here on calls from the module's text are taken for its own. */
+int mown_hooks_add(struct module *mod, const struct mown_range *text,
+		   const struct mown_range *init)
+{
+	struct mown_texts *old = rcu_dereference_protected(mown_texts, true);
+	unsigned int nr = old ? old->nr : 0;
+	struct mown_texts *texts = mown_texts_new(nr + 2);
+
+	if (!texts)
+		return -ENOMEM;
+	if (nr)
+		memcpy(texts->text, old->text, nr * sizeof(texts->text[0]));
+	texts->text[nr++] = (struct mown_text) { *text, mod };
+	if (init->size)
+		texts->text[nr++] = (struct mown_text) { *init, mod };
+	texts->nr = nr;
+	mown_texts_replace(texts);
+	return 0;
+}
+
+/*
+ * From here on calls from what the module has at @init, or from all of it if
+ * that is NULL, are nobody's. Must not fail: the text is about to go.
+ */
+void mown_hooks_remove(struct module *mod, const struct mown_range *init)
+{
+	struct mown_texts *old = rcu_dereference_protected(mown_texts, true);
+	struct mown_texts *texts;
+	unsigned int i, nr;
+
+	if (!old)
+		return;
+	nr = old->nr;
+	texts = mown_texts_new(nr);
+	/*
+	 * Short of memory it is changed in place, while nobody looks: what other
+	 * attached modules allocate in that moment is not recorded.
+	 */
+	if (!texts) {
+		rcu_assign_pointer(mown_texts, NULL);
+		synchronize_rcu();
+		texts = old;
+		texts->nr = 0;
+		for (i = 0; i < nr; i++)
+			if (texts->text[i].mod != mod ||
+			    (init && texts->text[i].range.start != init->start))
+				texts->text[texts->nr++] = texts->text[i];
+		rcu_assign_pointer(mown_texts, texts);
+		return;
+	}
+	for (i = 0; i < nr; i++)
+		if (old->text[i].mod != mod ||
+		    (init && old->text[i].range.start != init->start))
+			texts->text[texts->nr++] = old->text[i];
+	mown_texts_replace(texts);
+}
+
+/* ---- Coming and going ---- */
+
+/* A function's size, by the way that its symbol is printed: NAME+0x0/0xSIZE. */
+static size_t __init mown_function_size(unsigned long addr)
+{
+	char name[KSYM_SYMBOL_LEN];
+	unsigned long size;
+	const char *slash;
+
+	sprint_symbol(name, addr);
+	slash = strchr(name, '/');
+	return slash && sscanf(slash, "/0x%lx", &size) == 1 ? size : 0;
+}
+
+static void __init mown_hook_new(const char *name, void *func, void *wrapper,
+				 enum mown_hook_how how, unsigned int arg)
+{
+	if (WARN_ON(mown_nr_hooks == MOWN_HOOKS_MAX))
+		return;
+	mown_hooks[mown_nr_hooks++] = (struct mown_hook) {
+		.name = name,
+		.func = func,
+		.wrapper = wrapper,
+		.how = how,
+		.arg = arg,
+	};
+}
+
+static void __init mown_helper_new(unsigned long func)
+{
+	if (WARN_ON(mown_nr_helpers == MOWN_HELPERS_MAX))
+		return;
+	mown_helpers[mown_nr_helpers++] = (struct mown_range) {
+		.start = func,
+		.size = mown_function_size(func),
+	};
+}
+
+#define MOWN_HOOK(_func, _how, _arg) \
+	mown_hook_new(#_func, _func, mown_wrap_##_func, _how, _arg)
+#define MOWN_HELPER(_func) \
+	mown_helper_new((unsigned long)(_func))
+
+void __init mown_hooks_init(void)
+{
+	mown_own_text.start = (unsigned long)mown_module_text(THIS_MODULE)->base;
+	mown_own_text.size = mown_module_text(THIS_MODULE)->size;
+#include "hooks.h"
+	mown_try_text.start = (unsigned long)mown_try;
+	mown_try_text.size = mown_function_size(mown_try_text.start);
+}
+
+/*
+ * With the hooks unregistered, which waits for whoever is between a function
+ * and its wrapper: wait for those inside, and then for their last instructions.
+ */
+void mown_hooks_exit(void)
+{
+	while (mown_hooks_dead) {
+		pr_emerg_once("ftrace does not let go of the hooks: mown stays\n");
+		schedule_timeout_idle(MAX_SCHEDULE_TIMEOUT);
+	}
+	synchronize_srcu(&mown_wrappers);
+	synchronize_rcu_tasks_rude();
+	synchronize_rcu_tasks();
+	if (mown_hooks_filtered)
+		ftrace_free_filter(&mown_hook_ops);
+	/* Nobody looks any more, and what was replaced is freed by RCU. */
+	kvfree(rcu_dereference_protected(mown_texts, true));
+}
+
+void mown_hooks_show(struct seq_file *m)
+{
+	unsigned int i, on = 0;
+
+	for (i = 0; i < mown_nr_hooks; i++)
+		on += mown_hooks[i].on;
+	seq_printf(m, "hooks %s %u functions that calls of attached modules are redirected from\n",
+		   READ_ONCE(mown_hooks_on) ? "on" : "off",
+		   READ_ONCE(mown_hooks_on) ? on : 0);
+	for (i = 0; mown_hooks_filtered && i < mown_nr_hooks; i++) {
+		if (!mown_hooks[i].on)
+			seq_printf(m, "hook_missing %s the kernel does not let it be hooked\n",
+				   mown_hooks[i].name);
+		else if (!mown_hooks[i].tried)
+			seq_printf(m, "hook_untried %s it is hooked, but was not tried at first\n",
+				   mown_hooks[i].name);
+	}
+}
+
+#endif /* MOWN_HAVE_HOOKS */

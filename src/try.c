@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Does each hook redirect? Tried once, when something is first attached: one
+ * function here calls what is hooked as an attached module would, and whose call
+ * does not arrive is taken out. Functions that want a device are not tried: there
+ * is none to be had without making one.
+ */
+#include "attach.h"
+
+#ifdef MOWN_HAVE_HOOKS
+
+struct mown_trial {
+	struct rcu_head rcu;
+	unsigned long bytes[4];
+};
+
+/* Make a call that frees or allocates, and see whether it comes by a wrapper. */
+#define TRY(_func, ...)							\
+do {									\
+	unsigned long before = mown_hook_calls();			\
+									\
+	__VA_ARGS__;							\
+	barrier();							\
+	mown_hook_tried(#_func, mown_hook_calls() != before);		\
+} while (0)
+
+static void *mown_trial_element(gfp_t gfp, void *unused)
+{
+	return NULL;
+}
+
+static void mown_trial_element_free(void *ptr, void *unused) {}
+
+/* Its text passes for that of an attached module. Nothing of it may be inlined. */
+noinline void mown_try(void)
+{
+	struct kmem_cache *cache = NULL, *other = NULL;
+	size_t small = 32, large = 2 * KMALLOC_MAX_CACHE_SIZE;
+	struct mown_trial *trial = NULL;
+	void __percpu *cookie = NULL;
+	mempool_t *pool = NULL;
+	struct page *page = NULL;
+	unsigned long addr = 0;
+	void *ptr = NULL, *ptrs[2];
+
+	OPTIMIZER_HIDE_VAR(small);
+	TRY(kmalloc_trace, ptr = kmalloc(32, GFP_KERNEL));
+	TRY(kfree, kfree(ptr));
+	TRY(kmalloc_node_trace, ptr = kmalloc_node(32, GFP_KERNEL, 0));
+	TRY(kvfree, kvfree(ptr));
+	TRY(kmalloc_large, ptr = kmalloc(2 * KMALLOC_MAX_CACHE_SIZE,
+					 GFP_KERNEL));
+	TRY(kfree_sensitive, kfree_sensitive(ptr));
+	TRY(kmalloc_large_node, ptr = kmalloc_node(2 * KMALLOC_MAX_CACHE_SIZE,
+						   GFP_KERNEL, 0));
+	TRY(kvfree_sensitive, kvfree_sensitive(ptr, large));
+	TRY(__kmalloc, ptr = kmalloc(small, GFP_KERNEL));
+	TRY(krealloc, ptrs[0] = krealloc(ptr, 300, GFP_KERNEL));
+	kfree(ptrs[0] ?: ptr);
+	TRY(__kmalloc_node, ptr = kmalloc_node(small, GFP_KERNEL, 0));
+	kfree(ptr);
+	TRY(__kmalloc_node_track_caller, ptr = kmemdup(&small, sizeof(small),
+						       GFP_KERNEL));
+	kfree(ptr);
+	TRY(kvmalloc_node, ptr = kvmalloc(small, GFP_KERNEL));
+	kvfree(ptr);
+	trial = kmalloc(sizeof(*trial), GFP_KERNEL);
+	if (trial)
+		TRY(kvfree_call_rcu, kfree_rcu(trial, rcu));
+	if (current->mm) {
+		TRY(vmemdup_user, ptr = vmemdup_user((void __user *)
+					current->mm->arg_start, 1));
+		if (!IS_ERR(ptr))
+			kvfree(ptr);
+	}
+
+	TRY(vmalloc, ptr = vmalloc(small));
+	TRY(vfree, vfree(ptr));
+	TRY(vzalloc, ptr = vzalloc(small));
+	vfree(ptr);
+	TRY(vmalloc_node, ptr = vmalloc_node(small, 0));
+	vfree(ptr);
+	TRY(vzalloc_node, ptr = vzalloc_node(small, 0));
+	vfree(ptr);
+	TRY(vmalloc_user, ptr = vmalloc_user(small));
+	vfree(ptr);
+	TRY(vmalloc_32, ptr = vmalloc_32(small));
+	vfree(ptr);
+	TRY(vmalloc_32_user, ptr = vmalloc_32_user(small));
+	vfree(ptr);
+	TRY(vmalloc_huge, ptr = vmalloc_huge(small, GFP_KERNEL));
+	vfree(ptr);
+	TRY(__vmalloc, ptr = __vmalloc(small, GFP_KERNEL));
+	vfree(ptr);
+	TRY(vmalloc_array, ptr = vmalloc_array(2, small));
+	vfree(ptr);
+	TRY(vcalloc, ptr = vcalloc(2, small));
+	vfree(ptr);
+	TRY(__vcalloc, ptr = __vcalloc(2, small, GFP_KERNEL));
+	vfree(ptr);
+
+	TRY(kmem_cache_create, cache = kmem_cache_create("mown_trial", 64, 0, 0,
+							 NULL));
+	TRY(kmem_cache_create_usercopy, other =
+	    kmem_cache_create_usercopy("mown_trial_2", 64, 0, 0, 0, 8, NULL));
+	if (cache) {
+		TRY(kmem_cache_alloc, ptr = kmem_cache_alloc(cache, GFP_KERNEL));
+		if (ptr)
+			TRY(kmem_cache_free, kmem_cache_free(cache, ptr));
+		TRY(kmem_cache_alloc_node,
+		    ptr = kmem_cache_alloc_node(cache, GFP_KERNEL, 0));
+		kfree(ptr);
+		TRY(kmem_cache_alloc_lru,
+		    ptr = kmem_cache_alloc_lru(cache, NULL, GFP_KERNEL));
+		kfree(ptr);
+		addr = 0;
+		TRY(kmem_cache_alloc_bulk,
+		    addr = kmem_cache_alloc_bulk(cache, GFP_KERNEL, 2, ptrs));
+		if (addr)
+			TRY(kmem_cache_free_bulk,
+			    kmem_cache_free_bulk(cache, addr, ptrs));
+	}
+	TRY(kmem_cache_destroy, kmem_cache_destroy(cache));
+	kmem_cache_destroy(other);
+
+	TRY(mempool_create_node, pool =
+	    mempool_create_node(0, mown_trial_element, mown_trial_element_free,
+				NULL, GFP_KERNEL, 0));
+	mempool_destroy(pool);
+	TRY(mempool_create, pool = mempool_create_kmalloc_pool(1, 32));
+	if (pool) {
+		TRY(mempool_alloc, ptr = mempool_alloc(pool, GFP_KERNEL));
+		mempool_free(ptr, pool);
+	}
+	TRY(mempool_destroy, mempool_destroy(pool));
+
+	TRY(alloc_pages, page = alloc_pages(GFP_KERNEL, 0));
+	if (page)
+		__free_pages(page, 0);
+	TRY(__alloc_pages, page = __alloc_pages(GFP_KERNEL, 0, 0, NULL));
+	if (page)
+		__free_pages(page, 0);
+	TRY(__get_free_pages, addr = __get_free_pages(GFP_KERNEL, 1));
+	free_pages(addr, 1);
+	TRY(get_zeroed_page, addr = get_zeroed_page(GFP_KERNEL));
+	free_pages(addr, 0);
+	TRY(alloc_pages_exact, ptr = alloc_pages_exact(PAGE_SIZE, GFP_KERNEL));
+	if (ptr)
+		free_pages_exact(ptr, PAGE_SIZE);
+	TRY(__alloc_percpu, cookie = __alloc_percpu(8, 8));
+	TRY(free_percpu, free_percpu(cookie));
+	TRY(__alloc_percpu_gfp, cookie = __alloc_percpu_gfp(8, 8, GFP_KERNEL));
+	free_percpu(cookie);
+}
+
+#endif /* MOWN_HAVE_HOOKS */
