@@ -18,6 +18,9 @@ added to the kernel's command line; without any, these are run:
 
   plain slub_debug=slub_debug=FZPU
 
+and then the tests of attach (test_attach*.py, test_stock_*.py), and what needs no
+guest or several.
+
   -k KERNEL   see vmtest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
   -o SECONDS  time limit for each test, instead of what settings says
@@ -76,8 +79,8 @@ on_host()
 		echo "Bail out! exit status $status" | tee -a "$tap"
 }
 
-# run_phase NAME ARGS: leaves its output in $log/NAME.tap. What goes wrong
-# outside of the tests is added there as a line that tap.py knows.
+# run_phase NAME ARGS TEST...: leaves its output in $log/NAME.tap. What goes
+# wrong outside of the tests is added there as a line that tap.py knows.
 run_phase()
 {
 	local tap=$log/$1.tap console=$log/$1.console status crash
@@ -85,7 +88,7 @@ run_phase()
 	echo "check: phase $1${2:+ ($2)}"
 	# A pipe, never a file: the runner loses lines if its stdout is a file
 	"$here/vmtest.sh" "${vm_options[@]}" -a "$2" -l "$console" -- \
-		"$build/kselftest/run_kselftest.sh" "${tests[@]}" | tee "$tap"
+		"$build/kselftest/run_kselftest.sh" "${@:3}" | tee "$tap"
 	status=${PIPESTATUS[0]}
 	((status == 0)) || echo "Bail out! vmtest.sh: exit status $status" | tee -a "$tap"
 	# A crash that hits nobody's test is a failure all the same
@@ -107,13 +110,13 @@ log=$build/log
 kernel=6.1
 # Twice what a busy machine of two CPUs needs; a later -t takes precedence
 vm_options=(-t 1500)
-tests=() test_seconds=
+chosen=() test_seconds=
 while getopts ':k:m:o:t:T:h' opt; do
 	case $opt in
 	k) kernel=$OPTARG ;;
 	m | t) vm_options+=("-$opt" "$OPTARG") ;;
 	o) test_seconds=$OPTARG ;;
-	T) tests+=(-t "mown:$OPTARG") ;;
+	T) chosen+=(-t "mown:$OPTARG") ;;
 	h) usage; exit 0 ;;
 	*) echo "check: bad option -$OPTARG" >&2; usage >&2; exit 2 ;;
 	esac
@@ -140,17 +143,31 @@ export MOWN_OUTSIDE=$build/outside
 export MOWN_TEST_MODULES=$build/kselftest/mown/test_modules
 
 cd "$top" || exit 1
-((${#tests[@]})) || on_host build "$here/build-test.sh" "$kdir" "$top"
+# All tests, as options of the runner: those of attach, and the others
+attach=() others=()
+while IFS=: read -r _ name; do
+	case $name in
+	test_attach_load.py) ;;
+	test_attach.py | test_stock_*) attach+=(-t "mown:$name") ;;
+	*) others+=(-t "mown:$name") ;;
+	esac
+done <"$build/kselftest/kselftest-list.txt"
+((${#chosen[@]})) || on_host build "$here/build-test.sh" "$kdir" "$top"
 for phase; do
 	args=${phase#"${phase%%=*}"}
-	run_phase "${phase%%=*}" "${args#=}"
+	if ((${#chosen[@]})); then
+		run_phase "${phase%%=*}" "${args#=}" "${chosen[@]}"
+	else
+		run_phase "${phase%%=*}" "${args#=}" "${others[@]}"
+	fi
 done
-if ((!${#tests[@]})); then
+if ((!${#chosen[@]})); then
+	run_phase attach "" "${attach[@]}"
+	run_phase attach_slub_debug slub_debug=FZPU -t mown:test_attach.py
 	# Code is patched while both CPUs run it: see vmtest.sh
-	tests=(-t mown:test_attach_load.py)
-	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=${MOWN_ATTACH_ROUNDS:-10} run_phase attach_load ""
-	tests=()
+	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=10 \
+		run_phase attach_load "" -t mown:test_attach_load.py
+	on_host panic "$here/panic-test.sh" "$kernel"
 fi
-((${#tests[@]})) || on_host panic "$here/panic-test.sh" "$kernel"
 echo
 python3 "$here/tap.py" "$log"/*.tap

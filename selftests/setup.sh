@@ -15,6 +15,9 @@ PACKAGES=(
 	linux-source-6.1 rsync
 	# the virtual machine (vmtest.sh)
 	busybox-static cpio kmod qemu-system-x86 xz-utils zstd
+	# using the kernel's own modules in it (test_stock_*.py)
+	e2fsprogs xfsprogs btrfs-progs dosfstools squashfs-tools dmsetup mdadm
+	iproute2 nftables wireguard-tools util-linux mount
 )
 
 SOURCE_PARTS=(.clang-format COPYING lib samples/kmemleak scripts tools/testing/selftests)

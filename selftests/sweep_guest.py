@@ -36,6 +36,8 @@ SPLAT = re.compile(r"WARNING: CPU|\bBUG (?!mown)\S+ \(|\bBUG: (?!mown:)|kernel B
                    r"general protection fault|refcount_t: |list_(?:add|del) corruption|UBSAN: |"
                    r"INFO: task \S+ blocked|Bad page state|sysfs: cannot create duplicate|"
                    r"kobject_add_internal failed|Trying to vfree|unable to handle")
+# What the kernel says on purpose when an allocation fails: its own tests of ciphers fail then
+MEANT = re.compile(r"WARNING: CPU: .* at crypto/testmgr\.c")
 # What a splat has besides what happened and how it came to that
 NOISE = re.compile(r"(?:R\S\S|[FCD]S|CR[0-9]|DR[0-9]|PKRU|Code|Hardware name|Modules linked in): ?|"
                    r" ? ?\? |---\[ end trace")
@@ -335,7 +337,8 @@ class Sweep:
     def findings(self, lines: list[str]) -> Fields:
         """What is told of any try when all has been unloaded; LINES are what the log had so far."""
         accounts, reports = self.mown.settled(), self.mown.reports()
-        complaints = splats(lines + self.log.read())
+        complaints = [text for text in splats(lines + self.log.read())
+                      if not (ON_PURPOSE.search("\n".join(lines)) and MEANT.match(text))]
         self.harmed = bool(reports or complaints or any(account["left"] for account in accounts))
         return {"accounts": accounts, "reports": reports, "splats": complaints}
 
