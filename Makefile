@@ -23,6 +23,7 @@ help:
 	@echo 'make soak             run the random tests for two hours'
 	@echo 'make sweep            load every module of the kernel under mown'
 	@echo 'make sweep FAIL=1     ... and make their first allocations fail'
+	@echo 'make bench            what a pair of kmalloc() and kfree() costs by each way'
 	@echo 'make coverage         what share of the modules'"'"' calls attach sees'
 	@echo 'make static           run the static checks'
 	@echo 'make install          install the module; depmod is left to you'
@@ -72,6 +73,12 @@ soak: guest-setup
 sweep: guest-setup
 	selftests/sweep.py -k $(KERNEL) $(if $(FAIL),--fail)
 
+# What an allocation and its free cost, in instructions
+bench: guest-setup
+	+$(MAKE) --no-print-directory -C selftests/bench \
+		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
+	selftests/bench/bench.py $(KERNEL)
+
 # What share of the calls in the kernel's modules attach sees
 coverage: guest-setup
 	selftests/attach_coverage.py "$$($(vmtest) --kdir)/../../../lib/modules"
@@ -79,6 +86,6 @@ coverage: guest-setup
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check soak sweep coverage static
+.PHONY: help modules install clean guest-setup demo check soak sweep bench coverage static
 .DEFAULT_GOAL := modules
 endif

@@ -67,6 +67,20 @@ build_outside()
 		{ cat "$log/outside.log"; return 1; }
 }
 
+# build_without_ftrace: mown as it is where the kernel has no ftrace
+build_without_ftrace()
+{
+	local copy=$build/without_ftrace
+
+	echo "check: building mown as for a kernel without ftrace"
+	mkdir -p "$copy"
+	rsync -a --delete --include='*/' --include='*.[ch]' --include=Makefile \
+		--exclude='*' "$top/include" "$top/src" "$top/Makefile" "$copy/" || return
+	sed -i 's/^#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS$/#if 0/' "$copy/src/compat.h" || return
+	make -C "$kdir" M="$copy" W=1 KCFLAGS=-Werror modules >"$log/without_ftrace.log" 2>&1 ||
+		{ cat "$log/without_ftrace.log"; return 1; }
+}
+
 # on_host NAME COMMAND...: a test that does not run in a guest of ours
 on_host()
 {
@@ -147,7 +161,7 @@ cd "$top" || exit 1
 attach=() others=()
 while IFS=: read -r _ name; do
 	case $name in
-	test_attach_load.py) ;;
+	test_attach_load.py | test_no_ftrace.py) ;;
 	test_attach.py | test_stock_*) attach+=(-t "mown:$name") ;;
 	*) others+=(-t "mown:$name") ;;
 	esac
@@ -167,6 +181,8 @@ if ((!${#chosen[@]})); then
 	# Code is patched while both CPUs run it: see vmtest.sh
 	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=10 \
 		run_phase attach_load "" -t mown:test_attach_load.py
+	build_without_ftrace || die "mown does not build without ftrace"
+	MOWN_KO=$build/without_ftrace/src/mown.ko run_phase no_ftrace "" -t mown:test_no_ftrace.py
 	on_host panic "$here/panic-test.sh" "$kernel"
 fi
 echo

@@ -37,7 +37,7 @@ SPLAT = re.compile(r"WARNING: CPU|\bBUG (?!mown)\S+ \(|\bBUG: (?!mown:)|kernel B
                    r"INFO: task \S+ blocked|Bad page state|sysfs: cannot create duplicate|"
                    r"kobject_add_internal failed|Trying to vfree|unable to handle")
 # What the kernel says on purpose when an allocation fails: its own tests of ciphers fail then
-MEANT = re.compile(r"WARNING: CPU: .* at crypto/testmgr\.c")
+MEANT = re.compile(r"WARNING: CPU: .* at (?:crypto/testmgr|lib/crypto/chacha20poly1305)\.c")
 # What a splat has besides what happened and how it came to that
 NOISE = re.compile(r"(?:R\S\S|[FCD]S|CR[0-9]|DR[0-9]|PKRU|Code|Hardware name|Modules linked in): ?|"
                    r" ? ?\? |---\[ end trace")

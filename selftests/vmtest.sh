@@ -44,7 +44,8 @@ writes reaches the host.
 MOWN_CACHE (default ~/.cache/mown) holds the kernels; remove one from there to
 get Debian's newest. MOWN_ACCEL=tcg or kvm overrides the choice between them;
 tcg-single has one host thread for all CPUs, for what patches code that the other
-CPUs run meanwhile: QEMU loses a CPU at that now and then.
+CPUs run meanwhile: QEMU loses a CPU at that now and then; with tcg-icount the
+time stamp counter counts instructions.
 EOF_USAGE
 }
 
@@ -185,9 +186,13 @@ boot()
 	make_initrd "$work/initrd.img" "${@:3}"
 	case $accel in
 	kvm) accel="kvm -cpu host" ;;
-	tcg | tcg-single)
-		[[ $accel == tcg ]] && accel=multi || accel=single
-		accel="tcg,thread=$accel -cpu max"
+	tcg | tcg-single | tcg-icount)
+		case $accel in
+		tcg) accel="tcg,thread=multi -cpu max" ;;
+		tcg-single) accel="tcg,thread=single -cpu max" ;;
+		tcg-icount) accel="tcg,thread=single -icount shift=0,sleep=off"
+			accel+=" -cpu max,rdrand=off,rdseed=off" ;;
+		esac
 		# On a busy host an emulated CPU may stand still for some time
 		cmdline="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 $cmdline" ;;
 	esac

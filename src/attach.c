@@ -188,6 +188,8 @@ static int mown_attach_name(const char *name)
 	struct mown_name *new;
 	int ret;
 
+	if (!MOWN_CAN_HOOK)
+		return -EOPNOTSUPP;
 	if (mown_attach_closed)
 		return -ENODEV;
 	if (mown_name_find(name))

@@ -47,6 +47,7 @@ void mown_module_detach(struct mown_owner *owner);
 
 #ifdef MOWN_HAVE_HOOKS
 
+#define MOWN_CAN_HOOK true
 extern struct srcu_struct mown_wrappers;
 bool mown_hook_caller(struct mown_caller *caller, unsigned long site);
 bool mown_hook_takes_calls(const struct ftrace_ops *ops,
@@ -74,6 +75,8 @@ void mown_hook_tried(const char *name, bool arrived);
 #undef MOWN_HELPER
 
 #else
+
+#define MOWN_CAN_HOOK false
 
 static inline bool mown_hook_takes_calls(const struct ftrace_ops *ops,
 					 unsigned long parent_ip)

@@ -59,6 +59,8 @@ static unsigned int mown_nr_hooks;
 #define MOWN_HELPERS_MAX 24
 static struct mown_range mown_helpers[MOWN_HELPERS_MAX];
 static unsigned int mown_nr_helpers;
+/* The pages that they are on, modulo as many: no other is looked up. */
+static DECLARE_BITMAP(mown_helper_pages, 256);
 
 /* mown's own text: a call from there is one of a wrapper's, or of the core's. */
 static struct mown_range mown_own_text;
@@ -134,9 +136,17 @@ static __always_inline struct module *mown_text_find(unsigned long ip)
 	return mod;
 }
 
+static unsigned int mown_helper_page(unsigned long ip)
+{
+	return ip >> PAGE_SHIFT & 255;
+}
+
 static __always_inline bool mown_is_helper(unsigned long ip)
 {
 	unsigned int i;
+
+	if (likely(!test_bit(mown_helper_page(ip), mown_helper_pages)))
+		return false;
 
 	for (i = 0; i < mown_nr_helpers; i++)
 		if (mown_in_range(&mown_helpers[i], ip))
@@ -530,12 +540,16 @@ static void __init mown_hook_new(const char *name, void *func, void *wrapper,
 
 static void __init mown_helper_new(unsigned long func)
 {
+	unsigned long size = mown_function_size(func), at;
+
 	if (WARN_ON(mown_nr_helpers == MOWN_HELPERS_MAX))
 		return;
 	mown_helpers[mown_nr_helpers++] = (struct mown_range) {
 		.start = func,
-		.size = mown_function_size(func),
+		.size = size,
 	};
+	for (at = func & PAGE_MASK; at < func + size; at += PAGE_SIZE)
+		__set_bit(mown_helper_page(at), mown_helper_pages);
 }
 
 #define MOWN_HOOK(_func, _how, _arg) \
