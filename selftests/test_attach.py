@@ -175,7 +175,7 @@ def parameter() -> None:
         raise Skip("mown is not a file to be loaded with a parameter")
     rmmod("mown")
     try:
-        done = command("insmod", str(path), f"attach={PLAIN},a/b,snd-dummy")
+        done = command("insmod", str(path), f"attach={PLAIN},,a/b,snd-dummy")
         assert not done.returncode, done.stdout
         assert attached() == {PLAIN: "pending", "snd_dummy": "pending"}, attached()
         with ops(PLAIN) as heap:
@@ -320,6 +320,28 @@ def pools() -> None:
                 heap.call("mempool_destroy", pool)
 
 
+def foreign_elements() -> None:
+    """An element that foreign_free keeps from another module stays allocated, as is said."""
+    with attach(PLAIN, WORLD), ops(PLAIN) as heap, ops(WORLD) as world:
+        pool = heap.call("mempool_create_kmalloc_pool", 2, 300).pointer
+        element = heap.call("mempool_alloc", pool).pointer
+        with policy("foreign_free", "warn"):
+            with reported(PLAIN, "foreign_frees", "BUG: mown: foreign-free in op_mempool_free",
+                          "refused; the object stays allocated"):
+                world.call("mempool_free", element, pool)
+        assert find(element), "it is freed all the same"
+        heap.call("mempool_free", element, pool)
+        # Nor is it wrong to free one as what it is
+        element = heap.call("mempool_alloc", pool).pointer
+        with changes(freed=1, live=-1):
+            heap.call("kfree", element)
+        element = heap.call("mempool_alloc", pool).pointer
+        with changes(freed=1, live=-1):
+            heap.call("kfree_rcu", element)
+        heap.call("mempool_destroy", pool)
+        assert not [text for text in violations() if "mismatched" in text], violations()
+
+
 def resizing() -> None:
     """krealloc() in place, moving, to nothing, and of what was released."""
     with plain() as heap:
@@ -389,18 +411,22 @@ def helpers_return() -> None:
     events = f"{TRACEFS}/kprobe_events"
     if not os.path.exists(events):
         raise Skip("needs kprobe events")
-    with plain() as heap:
-        write_file(events, "r:mown_test kfree")
-        try:
-            write_file(f"{TRACEFS}/events/kprobes/mown_test/enable", "1")
+    write_file(events, "r:mown_test kfree")
+    try:
+        write_file(f"{TRACEFS}/events/kprobes/mown_test/enable", "1")
+        # It is there already when the hooks are tried
+        rmmod("mown")
+        load_mown()
+        with plain() as heap:
+            assert "hook_missing" not in read_file(f"{DEBUGFS}/stats")
             addr = heap.call("kmalloc", 64).pointer
             with changes(freed=1, live=-1, quarantined=1):
                 heap.call("kfree", addr)
             with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kfree"):
                 heap.call("kfree", addr)
-        finally:
-            write_file(f"{TRACEFS}/events/kprobes/mown_test/enable", "0")
-            write_file(events, "-:mown_test")
+    finally:
+        write_file(f"{TRACEFS}/events/kprobes/mown_test/enable", "0")
+        write_file(events, "-:mown_test")
 
 
 def tried() -> None:
@@ -458,10 +484,25 @@ def left_behind() -> None:
         assert sites == {(3, 300, "kmalloc", "op_kmalloc"),
                          (1, 5000, "vmalloc", "op_vmalloc")}, sites
         assert all("[mown_plain_ops]" in site.site for site in found.sites), found.sites
+        # What is left behind of a name that stays is not forgotten with `*'
+        with attach("*"):
+            pass
         with ops(WORLD) as world:
             world.call("vfree", addr)
         found = exits(PLAIN)[-1]
         assert (found.left, found.late) == (3, 1), found
+
+
+def reclaimed() -> None:
+    """With left_behind=reclaim, what others may hold a part of is left alone all the same."""
+    with attach(PLAIN), policy("left_behind", "reclaim"):
+        with ops(PLAIN) as heap:
+            heap.call("kmalloc", 100)
+            heap.call("vmalloc", 5000)
+            heap.call("alloc_pages_exact", 3 * 4096)
+            heap.call("alloc_pages", 1)
+        found = exits(PLAIN)[-1]
+        assert (found.left, found.reclaimed) == (4, 2), found
 
 
 def fail_nth() -> None:
@@ -586,6 +627,7 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("memory copied from user space", user_memory),
     ("pages", pages),
     ("memory pools", pools),
+    ("elements of others' pools", foreign_elements),
     ("krealloc()", resizing),
     ("kfree_rcu()", rcu),
     ("frees by a jump are found by their pointers", by_jump),
@@ -593,6 +635,7 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("return addresses that a kretprobe has replaced", helpers_return),
     ("wrong frees are refused with the right sites", wrong_frees),
     ("what is left behind is reported", left_behind),
+    ("what may be reclaimed", reclaimed),
     ("fail_nth", fail_nth),
     ("a function that others have", held),
     ("a function that we have", held_by_us),

@@ -244,7 +244,7 @@ void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 		ret = mown_track(ret, size, gfp | __GFP_NOFAIL, MOWN_KMALLOC,
 				 caller);
 		if (verdict == MOWN_NOT_OURS)
-			mown_moved(caller->mod);
+			mown_moved(caller);
 	} else if (ret) {
 		mown_resized(ret, size);
 	}

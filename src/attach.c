@@ -87,6 +87,8 @@ void mown_attach_update(void)
 	lockdep_assert_held(&mown_attach_lock);
 	if (!list_empty(&mown_names) || mown_attached(NULL, true))
 		return;
+	/* Nor is what they left behind seen to be freed from here on. */
+	mown_exits_detach(NULL, mown_attach_has);
 	mown_hooks_unregister();
 	mown_net_hurry();
 }
@@ -174,13 +176,20 @@ static int mown_attach_loaded(const char *name)
 static int mown_attach_hook(void)
 {
 	bool free;
+	int ret;
 
 	/* What is left of the net of others may have come without. */
 	mown_net_hurry();
 	mutex_lock(&mown_owners_lock);
 	free = mown_net_redirects();
 	mutex_unlock(&mown_owners_lock);
-	return free ? mown_hooks_register() : -EBUSY;
+	ret = free ? mown_hooks_register() : -EBUSY;
+	/* For the trial the net was spread, if it was not before. */
+	mutex_lock(&mown_owners_lock);
+	if (!ret && !mown_net_redirects())
+		ret = -EBUSY;
+	mutex_unlock(&mown_owners_lock);
+	return ret;
 }
 
 static int mown_attach_name(const char *name)
@@ -250,7 +259,8 @@ static int mown_detach_name(const char *name)
 	}
 	if (owner)
 		mown_module_detach(owner);
-	mown_exits_detach(strcmp(name, MOWN_EVERY) ? name : NULL);
+	mown_exits_detach(strcmp(name, MOWN_EVERY) ? name : NULL,
+			  mown_attach_has);
 	mown_attach_update();
 	return 0;
 }

@@ -66,6 +66,7 @@ void mown_hooks_show(struct seq_file *m);
 /* try.c, and what it needs of hooks.c */
 void mown_try(void);
 unsigned long mown_hook_calls(void);
+void mown_hook_go_to(struct ftrace_regs *fregs, void *wrapper);
 void mown_hook_tried(const char *name, bool arrived);
 
 #define MOWN_HELPER(_func) extern typeof(_func) _func

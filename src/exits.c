@@ -401,17 +401,17 @@ void mown_exits_trim(unsigned int max)
 }
 
 /*
- * An attached name is taken back: forget what its modules left behind, or those
- * of all names if @name is NULL. Their accounts stay.
+ * Forget what attached modules left behind: those of @name, which is taken back,
+ * or all whose name is not attached if @name is NULL. Their accounts stay.
  */
-void mown_exits_detach(const char *name)
+void mown_exits_detach(const char *name, bool (*is_attached)(const char *name))
 {
 	struct mown_exit *exit;
 
 	mutex_lock(&mown_owners_lock);
 	list_for_each_entry(exit, &mown_exits, list) {
 		if (!exit->owner || !exit->owner->attached ||
-		    (name && strcmp(exit->name, name)))
+		    (name ? strcmp(exit->name, name) : is_attached(exit->name)))
 			continue;
 		mown_exit_remove_owner(exit->owner);
 		exit->owner = NULL;

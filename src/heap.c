@@ -522,10 +522,14 @@ void mown_resized(const void *ptr, size_t size)
 }
 
 /* The kernel's krealloc() has freed an object that was not recorded. */
-void mown_moved(struct module *mod)
+void mown_moved(const struct mown_caller *caller)
 {
+	struct mown_owner *owner;
+
 	rcu_read_lock();
-	mown_untracked_freed(mown_owner_find(mod), false);
+	owner = mown_owner_find(caller->mod);
+	if (owner || caller->way != MOWN_ATTACHED)
+		mown_untracked_freed(owner, false);
 	rcu_read_unlock();
 }
 

@@ -67,7 +67,8 @@ static struct mown_range mown_own_text;
 
 /* The part of it that stands for an attached module: try.c. */
 static struct mown_range mown_try_text;
-/* Wrappers that were called from there; under mown_attach_lock. */
+/* Who is in it, and how many of his calls were redirected. */
+static struct task_struct *mown_try_task;
 static unsigned long mown_try_calls;
 
 /* By address of the function: open addressing, written at init. */
@@ -168,6 +169,13 @@ static bool mown_returns_are_hooked(void)
 	return false;
 }
 
+/* In mown's text, but for the part that stands for an attached module. */
+static __always_inline bool mown_is_own(unsigned long ip)
+{
+	return mown_in_range(&mown_own_text, ip) &&
+	       !mown_in_range(&mown_try_text, ip);
+}
+
 #define MOWN_UNWIND_MAX 12
 
 /*
@@ -181,7 +189,7 @@ static struct module *mown_unwind(unsigned long *site)
 	unsigned int i, nr;
 
 	nr = stack_trace_save(entries, MOWN_UNWIND_MAX, 0);
-	for (i = 0; i < nr && mown_in_range(&mown_own_text, entries[i]); i++)
+	for (i = 0; i < nr && mown_is_own(entries[i]); i++)
 		;
 	if (mown_is_helper(*site)) {
 		for (; i < nr && !mown_is_helper(entries[i]); i++)
@@ -209,8 +217,6 @@ bool mown_hook_caller(struct mown_caller *caller, unsigned long site)
 	if (unlikely(!mod && (mown_is_helper(site) ||
 			      mown_returns_are_hooked())))
 		mod = mown_unwind(&site);
-	if (unlikely(mod == THIS_MODULE))
-		WRITE_ONCE(mown_try_calls, mown_try_calls + 1);
 	caller->mod = mod;
 	caller->way = mod ? MOWN_ATTACHED : MOWN_ANYBODY;
 	caller->site = site;
@@ -232,6 +238,14 @@ static __always_inline const struct mown_hook *mown_hook_at(unsigned long ip)
 	return mown_hook_table[i].hook;
 }
 
+/* Let the call go on in the wrapper. */
+void mown_hook_go_to(struct ftrace_regs *fregs, void *wrapper)
+{
+	if (unlikely(READ_ONCE(mown_try_task) == current))
+		mown_try_calls++;
+	mown_ftrace_go_to(fregs, (unsigned long)wrapper);
+}
+
 static void mown_hook_handler(unsigned long ip, unsigned long parent_ip,
 			      struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -239,9 +253,7 @@ static void mown_hook_handler(unsigned long ip, unsigned long parent_ip,
 	unsigned long arg;
 	bool take;
 
-	if (unlikely(!hook || in_nmi() ||
-		     (mown_in_range(&mown_own_text, parent_ip) &&
-		      !mown_in_range(&mown_try_text, parent_ip))))
+	if (unlikely(!hook || in_nmi() || mown_is_own(parent_ip)))
 		return;
 	switch (hook->how) {
 	case MOWN_BY_CALLER:
@@ -259,7 +271,7 @@ static void mown_hook_handler(unsigned long ip, unsigned long parent_ip,
 		take = false;
 	}
 	if (take)
-		mown_ftrace_go_to(fregs, (unsigned long)hook->wrapper);
+		mown_hook_go_to(fregs, hook->wrapper);
 }
 
 /*
@@ -283,7 +295,7 @@ bool mown_hook_takes(const struct ftrace_ops *ops, unsigned long ptr,
 	return READ_ONCE(mown_hooks_on) &&
 	       (ops->flags & FTRACE_OPS_FL_IPMODIFY) &&
 	       mown_maybe_recorded(ptr) &&
-	       !mown_in_range(&mown_own_text, parent_ip);
+	       !mown_is_own(parent_ip);
 }
 
 static struct ftrace_ops mown_hook_ops = {
@@ -330,7 +342,7 @@ unsigned long mown_hook_calls(void)
 	return READ_ONCE(mown_try_calls);
 }
 
-/* A call of the function was made; it has come by the wrapper, or has not. */
+/* A call of the function was made; it was redirected, or was not. */
 void mown_hook_tried(const char *name, bool arrived)
 {
 	unsigned int i;
@@ -341,14 +353,14 @@ void mown_hook_tried(const char *name, bool arrived)
 		if (strcmp(hook->name, name))
 			continue;
 		hook->tried = arrived;
-		if (arrived || !hook->on)
+		/* The net has what is to be said of its own. */
+		if (arrived || !hook->on || hook->how == MOWN_BY_NET)
 			continue;
-		hook->on = false;
-		pr_warn("calls of %s() cannot be redirected: it is left alone\n",
+		pr_warn("calls of %s() are not redirected: it is left alone\n",
 			name);
-		if (hook->how != MOWN_BY_NET)
-			ftrace_set_filter_ip(&mown_hook_ops,
-					     (unsigned long)hook->func, 1, 0);
+		hook->on = ftrace_set_filter_ip(&mown_hook_ops,
+						(unsigned long)hook->func, 1,
+						0);
 	}
 }
 
@@ -364,7 +376,9 @@ static void mown_hooks_try(void)
 	mutex_lock(&mown_owners_lock);
 	mown_net_spread();
 	mutex_unlock(&mown_owners_lock);
+	WRITE_ONCE(mown_try_task, current);
 	mown_try();
+	WRITE_ONCE(mown_try_task, NULL);
 	mutex_lock(&mown_owners_lock);
 	mown_net_update();
 	mutex_unlock(&mown_owners_lock);

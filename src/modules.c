@@ -191,9 +191,6 @@ static void mown_module_going(struct module *mod)
 		return;
 	mutex_lock(&mown_attach_lock);
 	mown_hooks_remove(mod, NULL);
-	/* Detached meanwhile: that was for what it has left behind as well. */
-	if (!mown_attach_wants(mod->name))
-		mown_exits_detach(mod->name);
 	mown_attach_update();
 	mutex_unlock(&mown_attach_lock);
 }

@@ -889,7 +889,7 @@ enum mown_verdict {
 enum mown_verdict mown_may_resize(const void *ptr, size_t *old,
 				  const struct mown_caller *caller);
 void mown_resized(const void *ptr, size_t size);
-void mown_moved(struct module *mod);
+void mown_moved(const struct mown_caller *caller);
 void mown_heap_exit(void);
 int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller);
@@ -964,7 +964,7 @@ void mown_orphan_freed(struct mown_owner *owner,
 void mown_orphan_resized(struct mown_owner *owner,
 			 const struct mown_record *rec, size_t size);
 void mown_exits_sweep(void);
-void mown_exits_detach(const char *name);
+void mown_exits_detach(const char *name, bool (*is_attached)(const char *name));
 void mown_exits_trim(unsigned int max);
 void mown_exits_exit(void);
 int mown_exits_show(struct seq_file *m);

@@ -125,8 +125,7 @@ static void mown_probes_unregister(void)
  */
 #ifdef MOWN_HAVE_HOOKS
 #define MOWN_WATCH_FLAGS (FTRACE_OPS_FL_PERMANENT | FTRACE_OPS_FL_IPMODIFY)
-#define mown_redirect(fregs, wrapper) \
-	mown_ftrace_go_to(fregs, (unsigned long)(wrapper))
+#define mown_redirect(fregs, wrapper) mown_hook_go_to(fregs, wrapper)
 #else
 #define MOWN_WATCH_FLAGS FTRACE_OPS_FL_PERMANENT
 #define mown_redirect(fregs, wrapper)

@@ -218,7 +218,8 @@ static struct mown_freed *mown_rcu_slot(void)
  *
  * Context: Where kfree_rcu() may be called; @head NULL may sleep.
  * Return: true if the caller is to hand @ptr to the kernel's kfree_rcu(), for
- *	   it is not recorded any more or never was.
+ *	   it is not recorded any more or never was, or is of a family that is
+ *	   none of kfree()'s.
  */
 bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		      const struct mown_caller *caller)
@@ -226,17 +227,18 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	u32 stack = mown_stack_save(caller, GFP_NOWAIT);
 	struct mown_freed freed, *slot = NULL;
 	struct mown_hold hold;
-	bool dying, room;
+	bool pass, room;
 
 	for (;;) {
 		room = mown_rcu_prepare(head ? GFP_NOWAIT : MOWN_RCU_GFP);
 		mown_hold(&hold, ptr, caller);
 		if (unlikely(!hold.live))
 			return mown_not_live(&hold, false);
-		dying = hold.owner->dying;
-		if (!dying)
+		pass = hold.owner->dying ||
+		       !mown_families[hold.rec->family].reclaim;
+		if (!pass)
 			slot = mown_rcu_slot();
-		if (likely(slot || head || dying))
+		if (likely(slot || head || pass))
 			break;
 		/* Another CPU, or somebody was faster: once more. */
 		mown_unlock(&hold);
@@ -247,7 +249,7 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		return mown_release(ptr, caller, false);
 	}
 	mown_claim(&hold, stack, &freed);
-	if (unlikely(dying)) {
+	if (unlikely(pass)) {
 		mown_tree_erase(&hold.owner->trees[hold.index], hold.rec);
 	} else {
 		if (likely(slot))
@@ -259,12 +261,12 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	}
 	mown_unlock(&hold);
 	trace_free(hold.owner->name, hold.addr, caller->site);
-	if (unlikely(dying))
+	if (unlikely(pass))
 		mown_record_free(hold.rec);
 	else if (unlikely(!slot))
 		call_rcu(head, mown_release_by_head);
 	rcu_read_unlock();
-	return dying;
+	return pass;
 }
 
 static void mown_rcu_submit_all(void)

@@ -14,7 +14,7 @@ struct mown_trial {
 	unsigned long bytes[4];
 };
 
-/* Make a call that frees or allocates, and see whether it comes by a wrapper. */
+/* Make a call that frees or allocates, and see whether it is redirected. */
 #define TRY(_func, ...)							\
 do {									\
 	unsigned long before = mown_hook_calls();			\
@@ -34,6 +34,7 @@ static void mown_trial_element_free(void *ptr, void *unused) {}
 /* Its text passes for that of an attached module. Nothing of it may be inlined. */
 noinline void mown_try(void)
 {
+	int node = numa_mem_id();
 	struct kmem_cache *cache = NULL, *other = NULL;
 	size_t small = 32, large = 2 * KMALLOC_MAX_CACHE_SIZE;
 	struct mown_trial *trial = NULL;
@@ -46,18 +47,18 @@ noinline void mown_try(void)
 	OPTIMIZER_HIDE_VAR(small);
 	TRY(kmalloc_trace, ptr = kmalloc(32, GFP_KERNEL));
 	TRY(kfree, kfree(ptr));
-	TRY(kmalloc_node_trace, ptr = kmalloc_node(32, GFP_KERNEL, 0));
+	TRY(kmalloc_node_trace, ptr = kmalloc_node(32, GFP_KERNEL, node));
 	TRY(kvfree, kvfree(ptr));
 	TRY(kmalloc_large, ptr = kmalloc(2 * KMALLOC_MAX_CACHE_SIZE,
 					 GFP_KERNEL));
 	TRY(kfree_sensitive, kfree_sensitive(ptr));
 	TRY(kmalloc_large_node, ptr = kmalloc_node(2 * KMALLOC_MAX_CACHE_SIZE,
-						   GFP_KERNEL, 0));
+						   GFP_KERNEL, node));
 	TRY(kvfree_sensitive, kvfree_sensitive(ptr, large));
 	TRY(__kmalloc, ptr = kmalloc(small, GFP_KERNEL));
 	TRY(krealloc, ptrs[0] = krealloc(ptr, 300, GFP_KERNEL));
 	kfree(ptrs[0] ?: ptr);
-	TRY(__kmalloc_node, ptr = kmalloc_node(small, GFP_KERNEL, 0));
+	TRY(__kmalloc_node, ptr = kmalloc_node(small, GFP_KERNEL, node));
 	kfree(ptr);
 	TRY(__kmalloc_node_track_caller, ptr = kmemdup(&small, sizeof(small),
 						       GFP_KERNEL));
@@ -78,9 +79,9 @@ noinline void mown_try(void)
 	TRY(vfree, vfree(ptr));
 	TRY(vzalloc, ptr = vzalloc(small));
 	vfree(ptr);
-	TRY(vmalloc_node, ptr = vmalloc_node(small, 0));
+	TRY(vmalloc_node, ptr = vmalloc_node(small, node));
 	vfree(ptr);
-	TRY(vzalloc_node, ptr = vzalloc_node(small, 0));
+	TRY(vzalloc_node, ptr = vzalloc_node(small, node));
 	vfree(ptr);
 	TRY(vmalloc_user, ptr = vmalloc_user(small));
 	vfree(ptr);
@@ -108,7 +109,7 @@ noinline void mown_try(void)
 		if (ptr)
 			TRY(kmem_cache_free, kmem_cache_free(cache, ptr));
 		TRY(kmem_cache_alloc_node,
-		    ptr = kmem_cache_alloc_node(cache, GFP_KERNEL, 0));
+		    ptr = kmem_cache_alloc_node(cache, GFP_KERNEL, node));
 		kfree(ptr);
 		TRY(kmem_cache_alloc_lru,
 		    ptr = kmem_cache_alloc_lru(cache, NULL, GFP_KERNEL));
@@ -125,7 +126,7 @@ noinline void mown_try(void)
 
 	TRY(mempool_create_node, pool =
 	    mempool_create_node(0, mown_trial_element, mown_trial_element_free,
-				NULL, GFP_KERNEL, 0));
+				NULL, GFP_KERNEL, node));
 	mempool_destroy(pool);
 	TRY(mempool_create, pool = mempool_create_kmalloc_pool(1, 32));
 	if (pool) {
@@ -137,7 +138,7 @@ noinline void mown_try(void)
 	TRY(alloc_pages, page = alloc_pages(GFP_KERNEL, 0));
 	if (page)
 		__free_pages(page, 0);
-	TRY(__alloc_pages, page = __alloc_pages(GFP_KERNEL, 0, 0, NULL));
+	TRY(__alloc_pages, page = __alloc_pages(GFP_KERNEL, 0, node, NULL));
 	if (page)
 		__free_pages(page, 0);
 	TRY(__get_free_pages, addr = __get_free_pages(GFP_KERNEL, 1));

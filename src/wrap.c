@@ -31,8 +31,10 @@ static void *mown_hooked(void *ptr, size_t size, gfp_t gfp,
 	if (IS_ERR_OR_NULL(ptr) || !mown_hook_caller(&caller, site))
 		return ptr;
 	if (!mown_families[family].give_back) {
-		/* What a module's own functions have served it has been had. */
-		if (mown_recorded_as((unsigned long)ptr) >= 0)
+		int as = mown_recorded_as((unsigned long)ptr);
+
+		/* What a module's own functions have served has been had. */
+		if (as >= 0 && as != family)
 			return ptr;
 		gfp |= __GFP_NOFAIL;
 	}
@@ -165,8 +167,10 @@ MOWN_WRAP(int, kmem_cache_alloc_bulk,
 #define mown_hooked_cache(cache, site) (cache)
 #else
 #define MOWN_CACHE_FLAGS SLAB_NOLEAKTRACE
+/* Who has the kernel panic without a cache must not go without one. */
 #define mown_hooked_cache(cache, site)					\
-	mown_hooked(cache, 1, GFP_KERNEL, MOWN_CACHE, site)
+	mown_hooked(cache, 1, flags & SLAB_PANIC ?			\
+		    GFP_KERNEL | __GFP_NOFAIL : GFP_KERNEL, MOWN_CACHE, site)
 #endif
 
 MOWN_WRAP(struct kmem_cache *, kmem_cache_create,
