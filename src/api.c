@@ -6,12 +6,19 @@
  * refuse. The method is that of patent CN102103541B, with the store of records
  * split by owner and by address.
  */
+#include <linux/dmapool.h>
+#include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "mown.h"
+
+/* Who calls an exported function, and what else is to be said. */
+#define MOWN_CALLER(...)						\
+	{ .mod = mod, .way = way, .site = _RET_IP_, ##__VA_ARGS__ }
 
 /**
  * __mown_track - record what the kernel has just allocated for a module
@@ -32,11 +39,83 @@
 void *__mown_track(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 		   enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = MOWN_CALLER();
 
 	return mown_track(ptr, size, gfp, MOWN_KMALLOC, &caller);
 }
 EXPORT_SYMBOL_GPL(__mown_track);
+
+/**
+ * __mown_track_as - record what the kernel has just allocated, of any family
+ * @ptr: what the allocator returned; NULL and ZERO_SIZE_PTR are passed through
+ * @size: bytes asked for
+ * @gfp: as for __mown_track()
+ * @family: its family, but none that has a function of its own here
+ * @with: the cache that it is an object of, or NULL
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: Any in which memory of the family may be allocated with @gfp.
+ * Return: @ptr, or NULL as for __mown_track().
+ */
+void *__mown_track_as(void *ptr, size_t size, gfp_t gfp,
+		      enum mown_family family, const void *with,
+		      struct module *mod, enum mown_way way)
+{
+	const struct mown_caller caller = MOWN_CALLER(.family = family,
+						      .with = with);
+
+	if (family != MOWN_PERCPU)
+		return mown_track(ptr, size, gfp, family, &caller);
+	if (!ptr || !mown_track((void *)mown_percpu_key(ptr), size, gfp, family,
+				&caller))
+		return NULL;
+	return ptr;
+}
+EXPORT_SYMBOL_GPL(__mown_track_as);
+
+/*
+ * Memory of a pool whose elements come from a function of its user's is that
+ * function's, whoever has recorded it.
+ */
+static bool mown_is_nested(const void *ptr, enum mown_family family,
+			   const void *with)
+{
+	return family == MOWN_ELEMENT && mown_has_own_alloc(with) &&
+	       mown_recorded_as((unsigned long)ptr) != MOWN_ELEMENT;
+}
+
+/**
+ * __mown_release_as - release an object, of any family
+ * @ptr: its start; NULL is passed through, and ZERO_SIZE_PTR
+ * @family: the family of the function that is called
+ * @with: the cache, the pool or the device that is named, or NULL
+ * @size: bytes that are named, or 0
+ * @mod: the module that frees, THIS_MODULE
+ * @way: by which way in
+ *
+ * What is wrong to free is dealt with as by __mown_kfree().
+ *
+ * Context: Any in which the family's own function may be called.
+ * Return: true if the caller is to call that now.
+ */
+bool __mown_release_as(const void *ptr, enum mown_family family,
+		       const void *with, size_t size, struct module *mod,
+		       enum mown_way way)
+{
+	const unsigned int frees = family == MOWN_SLAB ? MOWN_FREES_SLAB :
+							 BIT(family);
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = family, .frees = frees, .with = with,
+			    .size = size);
+
+	if (family == MOWN_PERCPU)
+		return !ptr || mown_release((void *)mown_percpu_key(ptr),
+					    &caller, false);
+	return ZERO_OR_NULL_PTR(ptr) || mown_is_nested(ptr, family, with) ||
+	       mown_release(ptr, &caller, false);
+}
+EXPORT_SYMBOL_GPL(__mown_release_as);
 
 /**
  * __mown_track_string - record a string that the kernel has just allocated
@@ -55,7 +134,7 @@ EXPORT_SYMBOL_GPL(__mown_track);
 char *__mown_track_string(char *str, gfp_t gfp, struct module *mod,
 			  enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_ };
+	const struct mown_caller caller = MOWN_CALLER();
 	size_t size;
 
 	if (!str)
@@ -83,8 +162,7 @@ EXPORT_SYMBOL_GPL(__mown_track_string);
  */
 void __mown_kfree(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_KFREE };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KFREE);
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
@@ -107,8 +185,7 @@ EXPORT_SYMBOL_GPL(__mown_kfree);
 void __mown_kfree_sensitive(const void *ptr, struct module *mod,
 			    enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_KFREE };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KFREE);
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
@@ -123,21 +200,42 @@ EXPORT_SYMBOL_GPL(__mown_kfree_sensitive);
  * @mod: the module that frees, THIS_MODULE
  * @way: by which way in
  *
- * Memory of vmalloc() is not recorded, and goes to the kernel's kvfree().
- *
  * Context: Any in which kvfree() may be called.
  */
 void __mown_kvfree(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_KVFREE };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KVFREE);
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (is_vmalloc_addr(ptr) || mown_release(ptr, &caller, false))
+	if (mown_release(ptr, &caller, false))
 		kvfree(ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kvfree);
+
+/**
+ * __mown_kvfree_sensitive - zero and free an object of kmalloc() or of vmalloc()
+ * @ptr: its start; nothing is done for NULL and ZERO_SIZE_PTR
+ * @len: bytes to zero
+ * @mod: the module that frees, THIS_MODULE
+ * @way: by which way in
+ *
+ * One that is refused is not touched.
+ *
+ * Context: Any in which kvfree_sensitive() may be called.
+ */
+void __mown_kvfree_sensitive(const void *ptr, size_t len, struct module *mod,
+			     enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.frees = MOWN_FREES_KVFREE);
+
+	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
+		return;
+	if (mown_release(ptr, &caller, true))
+		kvfree_sensitive(ptr, len);
+}
+EXPORT_SYMBOL_GPL(__mown_kvfree_sensitive);
 
 /**
  * __mown_kfree_bulk - free several objects
@@ -153,8 +251,7 @@ EXPORT_SYMBOL_GPL(__mown_kvfree);
 void __mown_kfree_bulk(size_t n, void **ptrs, struct module *mod,
 		       enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_KFREE };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KFREE);
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -185,14 +282,13 @@ EXPORT_SYMBOL_GPL(__mown_kfree_bulk);
 void __mown_kfree_rcu(struct rcu_head *head, void *ptr, struct module *mod,
 		      enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_KVFREE };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KVFREE);
 
 	if (!head)
 		might_sleep();
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (is_vmalloc_addr(ptr) || mown_release_rcu(head, ptr, &caller))
+	if (mown_release_rcu(head, ptr, &caller))
 		mown_kvfree_call_rcu(head, ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kfree_rcu);
@@ -271,8 +367,7 @@ void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		      struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_KFREE };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KFREE);
 
 	return mown_realloc(ptr, size, gfp, &caller);
 }
@@ -305,6 +400,413 @@ size_t __mown_size_roundup(size_t size, struct module *mod)
 }
 EXPORT_SYMBOL_GPL(__mown_size_roundup);
 
+/* ---- Pages ---- */
+
+/**
+ * __mown_track_pages - record what alloc_pages_exact() has allocated
+ * @addr: what that returned
+ * @size: bytes asked for
+ * @gfp: as for __mown_track()
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * Each page is an object, as each may be freed by itself. No knob makes this
+ * fail.
+ *
+ * Context: Any in which pages may be allocated with @gfp.
+ */
+void __mown_track_pages(void *addr, size_t size, gfp_t gfp, struct module *mod,
+			enum mown_way way)
+{
+	const struct mown_caller caller = MOWN_CALLER(.family = MOWN_PAGES);
+	size_t at;
+
+	for (at = 0; addr && at < size; at += PAGE_SIZE)
+		mown_track(addr + at, PAGE_SIZE, gfp | __GFP_NOFAIL, MOWN_PAGES,
+			   &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_track_pages);
+
+/**
+ * __mown_free_pages_exact - free what alloc_pages_exact() has allocated
+ * @addr: its start; nothing is done for NULL
+ * @size: bytes that were asked for
+ * @mod: the module that frees, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: Any in which free_pages_exact() may be called.
+ */
+void __mown_free_pages_exact(void *addr, size_t size, struct module *mod,
+			     enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = MOWN_PAGES, .frees = BIT(MOWN_PAGES),
+			    .size = PAGE_SIZE);
+	size_t at;
+
+	for (at = 0; addr && at < size; at += PAGE_SIZE)
+		if (mown_release(addr + at, &caller, false))
+			free_page((unsigned long)addr + at);
+}
+EXPORT_SYMBOL_GPL(__mown_free_pages_exact);
+
+/**
+ * __mown_split_pages - a block of pages is going to be split
+ * @addr: its start
+ *
+ * Each page is an object from now on.
+ *
+ * Context: Any in which split_page() may be called.
+ */
+void __mown_split_pages(const void *addr)
+{
+	mown_split((unsigned long)addr);
+}
+EXPORT_SYMBOL_GPL(__mown_split_pages);
+
+/* ---- Slab caches, pools, and what is theirs ---- */
+
+/**
+ * __mown_track_cache - record a slab cache
+ * @cache: what kmem_cache_create() returned; NULL is passed through
+ * @flags: that were asked for
+ * @has_ctor: it has a constructor
+ * @mod: the module that creates it, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: Process, may sleep.
+ * Return: @cache, or NULL as for __mown_track().
+ */
+struct kmem_cache *__mown_track_cache(struct kmem_cache *cache,
+				      slab_flags_t flags, bool has_ctor,
+				      struct module *mod, enum mown_way way)
+{
+	const struct mown_caller caller = MOWN_CALLER(.family = MOWN_CACHE);
+
+	return mown_cache_track(cache, flags, has_ctor, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_track_cache);
+
+/**
+ * __mown_kmem_cache_destroy - destroy a slab cache
+ * @cache: it; nothing is done for NULL
+ * @mod: the module that destroys it, THIS_MODULE
+ * @way: by which way in
+ *
+ * What waits of its objects in quarantine goes first. Those that are live are
+ * told by call site.
+ *
+ * Context: Process, may sleep.
+ */
+void __mown_kmem_cache_destroy(struct kmem_cache *cache, struct module *mod,
+			       enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = MOWN_CACHE, .frees = BIT(MOWN_CACHE));
+
+	if (!cache)
+		return;
+	if (!MOWN_KEEPS_CACHES || mown_release(cache, &caller, false)) {
+		mown_cache_ends(cache);
+		kmem_cache_destroy(cache);
+	}
+}
+EXPORT_SYMBOL_GPL(__mown_kmem_cache_destroy);
+
+/**
+ * __mown_track_bulk - record what kmem_cache_alloc_bulk() has allocated
+ * @cache: the cache
+ * @gfp: as for __mown_track()
+ * @nr: what that returned
+ * @ptrs: the objects
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * It is all or none, so no knob makes this fail.
+ *
+ * Context: Any in which kmem_cache_alloc_bulk() may be called with @gfp.
+ * Return: @nr.
+ */
+int __mown_track_bulk(struct kmem_cache *cache, gfp_t gfp, int nr, void **ptrs,
+		      struct module *mod, enum mown_way way)
+{
+	const struct mown_caller caller = MOWN_CALLER(.family = MOWN_SLAB,
+						      .with = cache);
+	int i;
+
+	for (i = 0; i < nr; i++)
+		mown_track(ptrs[i], kmem_cache_size(cache), gfp | __GFP_NOFAIL,
+			   MOWN_SLAB, &caller);
+	return nr;
+}
+EXPORT_SYMBOL_GPL(__mown_track_bulk);
+
+/**
+ * __mown_kmem_cache_free_bulk - free several objects of a slab cache
+ * @cache: the cache, or NULL for memory of kmalloc()
+ * @nr: how many
+ * @ptrs: they
+ * @mod: the module that frees, THIS_MODULE
+ * @way: by which way in
+ *
+ * Each is dealt with as by kmem_cache_free(), in order.
+ *
+ * Context: Any in which kmem_cache_free_bulk() may be called.
+ */
+void __mown_kmem_cache_free_bulk(struct kmem_cache *cache, size_t nr,
+				 void **ptrs, struct module *mod,
+				 enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = cache ? MOWN_SLAB : MOWN_KMALLOC,
+			    .frees = cache ? MOWN_FREES_SLAB : MOWN_FREES_KFREE,
+			    .with = cache);
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		if (!ZERO_OR_NULL_PTR(ptrs[i]) &&
+		    mown_release(ptrs[i], &caller, false))
+			cache ? kmem_cache_free(cache, ptrs[i]) :
+				kfree(ptrs[i]);
+}
+EXPORT_SYMBOL_GPL(__mown_kmem_cache_free_bulk);
+
+/**
+ * __mown_mempool_alloc - allocate an element of a pool
+ * @pool: the pool
+ * @gfp: as for mempool_alloc()
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: As mempool_alloc() with @gfp.
+ * Return: the element, or NULL if @gfp does not let it wait for one.
+ */
+void *__mown_mempool_alloc(mempool_t *pool, gfp_t gfp, struct module *mod,
+			   enum mown_way way)
+{
+	const struct mown_caller caller = MOWN_CALLER(.family = MOWN_ELEMENT,
+						      .with = pool);
+
+	return mown_element_track(mempool_alloc(pool, gfp), gfp, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_mempool_alloc);
+
+/* ---- Memory of devices ---- */
+
+/**
+ * __mown_dma_alloc_attrs - allocate memory that a device reaches
+ * @dev: the device
+ * @size: bytes wanted
+ * @handle: where its address for the device goes
+ * @gfp: how to allocate
+ * @attrs: as for dma_alloc_attrs()
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: Any in which dma_alloc_attrs() may be called with @gfp.
+ * Return: the memory, or NULL.
+ */
+void *__mown_dma_alloc_attrs(struct device *dev, size_t size,
+			     dma_addr_t *handle, gfp_t gfp,
+			     unsigned long attrs, struct module *mod,
+			     enum mown_way way)
+{
+	struct mown_caller caller = MOWN_CALLER(.family = MOWN_DMA);
+
+	return mown_dma_alloc(dev, size, handle, gfp, attrs, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_dma_alloc_attrs);
+
+/**
+ * __mown_dma_pool_create - create a pool of memory that a device reaches
+ * @name: its name
+ * @dev: the device
+ * @size: bytes of a block
+ * @align: of a block, a power of two or 0
+ * @boundary: that no block crosses, a power of two or 0
+ * @mod: the module that creates it, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: Process, may sleep.
+ * Return: the pool, or NULL.
+ */
+struct dma_pool *__mown_dma_pool_create(const char *name, struct device *dev,
+					size_t size, size_t align,
+					size_t boundary, struct module *mod,
+					enum mown_way way)
+{
+	struct mown_caller caller = MOWN_CALLER(.family = MOWN_DMA_POOL);
+
+	return mown_dma_pool_new(name, dev, size, align, boundary, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_dma_pool_create);
+
+/**
+ * __mown_dma_pool_alloc - allocate a block of such a pool
+ * @pool: the pool
+ * @gfp: how to allocate
+ * @handle: where its address for the device goes
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: Any in which dma_pool_alloc() may be called with @gfp.
+ * Return: the block, or NULL.
+ */
+void *__mown_dma_pool_alloc(struct dma_pool *pool, gfp_t gfp,
+			    dma_addr_t *handle, struct module *mod,
+			    enum mown_way way)
+{
+	struct mown_caller caller = MOWN_CALLER(.family = MOWN_DMA_BLOCK);
+
+	return mown_dma_block_alloc(pool, gfp, handle, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_dma_pool_alloc);
+
+/**
+ * __mown_devm_kmalloc - allocate memory that a device's detach frees
+ * @dev: the device
+ * @size: bytes wanted
+ * @gfp: how to allocate
+ * @mod: the module that allocates, THIS_MODULE
+ * @way: by which way in
+ *
+ * It goes in the order of the device's managed resources, as that of
+ * devm_kmalloc() would. devres_find() does not find it.
+ *
+ * Context: Any in which memory may be allocated with @gfp.
+ * Return: the memory, ZERO_SIZE_PTR if @size is 0, or NULL.
+ */
+void *__mown_devm_kmalloc(struct device *dev, size_t size, gfp_t gfp,
+			  struct module *mod, enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = MOWN_DEVM, .frees = BIT(MOWN_DEVM),
+			    .with = dev);
+
+	return mown_devm_alloc(dev, size, gfp, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_devm_kmalloc);
+
+/**
+ * __mown_devm_krealloc - resize memory that a device's detach frees
+ * @dev: the device
+ * @ptr: its start; NULL and ZERO_SIZE_PTR allocate
+ * @size: bytes wanted; 0 frees it
+ * @gfp: how to allocate
+ * @mod: the module that calls, THIS_MODULE
+ * @way: by which way in
+ *
+ * What moves keeps its place in the order in which the device frees.
+ *
+ * Context: Any in which memory may be allocated with @gfp.
+ * Return: the memory, ZERO_SIZE_PTR if @size is 0, or NULL: then @ptr is as it
+ *	   was.
+ */
+void *__mown_devm_krealloc(struct device *dev, void *ptr, size_t size,
+			   gfp_t gfp, struct module *mod, enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = MOWN_DEVM, .frees = BIT(MOWN_DEVM),
+			    .with = dev);
+
+	return mown_devm_realloc(dev, ptr, size, gfp, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_devm_krealloc);
+
+static __printf(3, 0)
+char *mown_devm_vformat(struct device *dev, gfp_t gfp, const char *fmt,
+			va_list args, const struct mown_caller *caller)
+{
+	va_list again;
+	char *text;
+	int len;
+
+	va_copy(again, args);
+	len = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	text = mown_devm_alloc(dev, len + 1, gfp, caller);
+	if (text)
+		vsnprintf(text, len + 1, fmt, args);
+	return text;
+}
+
+/**
+ * __mown_devm_kvasprintf - print into memory that a device's detach frees
+ * @dev: the device
+ * @gfp: how to allocate
+ * @fmt: as for vsnprintf()
+ * @args: likewise
+ * @mod: the module that calls, THIS_MODULE
+ * @way: by which way in
+ *
+ * Context: Any in which memory may be allocated with @gfp.
+ * Return: the text, or NULL.
+ */
+char *__mown_devm_kvasprintf(struct device *dev, gfp_t gfp, const char *fmt,
+			     va_list args, struct module *mod,
+			     enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = MOWN_DEVM, .frees = BIT(MOWN_DEVM),
+			    .with = dev);
+
+	return mown_devm_vformat(dev, gfp, fmt, args, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_devm_kvasprintf);
+
+/**
+ * __mown_devm_kasprintf - the same with arguments as they are
+ * @dev: the device
+ * @gfp: how to allocate
+ * @mod: the module that calls, THIS_MODULE
+ * @way: by which way in
+ * @fmt: as for snprintf()
+ * @...: likewise
+ *
+ * Context: Any in which memory may be allocated with @gfp.
+ * Return: the text, or NULL.
+ */
+char *__mown_devm_kasprintf(struct device *dev, gfp_t gfp, struct module *mod,
+			    enum mown_way way, const char *fmt, ...)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = MOWN_DEVM, .frees = BIT(MOWN_DEVM),
+			    .with = dev);
+	va_list args;
+	char *text;
+
+	va_start(args, fmt);
+	text = mown_devm_vformat(dev, gfp, fmt, args, &caller);
+	va_end(args);
+	return text;
+}
+EXPORT_SYMBOL_GPL(__mown_devm_kasprintf);
+
+/**
+ * __mown_devm_kfree - free memory of a device by hand
+ * @dev: the device
+ * @ptr: its start; nothing is done for NULL and ZERO_SIZE_PTR
+ * @mod: the module that frees, THIS_MODULE
+ * @way: by which way in
+ *
+ * What is wrong to free is dealt with as by __mown_kfree(). What is passed on
+ * goes to devm_kfree().
+ *
+ * Context: Any in which devm_kfree() may be called.
+ */
+void __mown_devm_kfree(struct device *dev, const void *ptr, struct module *mod,
+		       enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.family = MOWN_DEVM, .frees = BIT(MOWN_DEVM),
+			    .with = dev);
+
+	mown_devm_free(dev, ptr, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_devm_kfree);
+
+/* ---- Changing hands ---- */
+
 /**
  * __mown_transfer - make an object over to another module
  * @ptr: its start
@@ -322,8 +824,7 @@ EXPORT_SYMBOL_GPL(__mown_size_roundup);
 int __mown_transfer(const void *ptr, struct module *to, struct module *mod,
 		    enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_ANY };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_ANY);
 
 	return mown_move_owner(ptr, to, &caller);
 }
@@ -335,15 +836,16 @@ EXPORT_SYMBOL_GPL(__mown_transfer);
  * @mod: the module that calls, THIS_MODULE
  * @way: by which way in
  *
- * For memory that something outside of any module frees: mown forgets it.
+ * For memory that something outside of any module frees: mown forgets it. Not for
+ * that of a device, which frees its own, nor for caches, whose objects may wait.
  *
  * Context: Any in which kfree() may be called.
  * Return: 0; -ENOENT if @ptr is no live recorded object that may be freed.
  */
 int __mown_disown(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = { mod, way, _RET_IP_,
-					    MOWN_FREES_ANY };
+	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_ANY &
+			~(BIT(MOWN_DEVM) | BIT(MOWN_CACHE)));
 
 	return mown_give_up(ptr, &caller);
 }

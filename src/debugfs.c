@@ -183,7 +183,7 @@ static int mown_sites_print(struct seq_file *m, enum mown_sites_of what,
 	unsigned int i;
 	int ret;
 
-	ret = mown_sites_collect(owner, what, &sites);
+	ret = mown_sites_collect(owner, what, NULL, &sites);
 	if (!ret) {
 		mown_sites_sort_by_bytes(&sites);
 		seq_printf(m, "%s: count bytes family site\n", header);

@@ -155,7 +155,7 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	unsigned int i;
 
 	/* Short of memory the account names fewer sites, or none. */
-	if (mown_sites_collect(owner, MOWN_SITES_LIVE, &sites))
+	if (mown_sites_collect(owner, MOWN_SITES_LIVE, NULL, &sites))
 		pr_warn("%s: no memory to name every site\n", owner->name);
 	exit = kvzalloc(struct_size(exit, site, sites.nr + 1), GFP_KERNEL);
 	if (exit) {
@@ -184,54 +184,100 @@ static bool mown_reclaims(struct mown_owner *owner, bool unpromised)
 }
 
 /*
- * Decide about the first record of a stripe above @addr. Returns its address, 0
- * at the end.
+ * The address of the first record of a stripe above @addr if it is of what goes
+ * back to a pool, and that is recorded, so it is there; or 0. The owner has ended:
+ * a pool that is there stays.
  */
-static unsigned long mown_settle_next(struct mown_owner *owner,
+static unsigned long mown_settle_peek(struct mown_owner *owner,
 				      unsigned int index, unsigned long addr)
 {
-	struct mown_tree *tree = &owner->trees[index];
-	struct mown_record *rec, *reclaim = NULL;
+	enum mown_family parent = MOWN_NR_FAMILIES;
+	const struct mown_record *rec;
+	const void *with = NULL;
 	unsigned long flags;
 
+	raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
+	rec = mown_tree_above(&owner->trees[index], addr);
+	addr = rec ? rec->addr : 0;
+	if (rec) {
+		parent = mown_families[rec->family].parent;
+		with = mown_record_with(rec);
+	}
+	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
+	return with && mown_recorded_as((unsigned long)with) == parent ? addr :
+									 0;
+}
+
+/*
+ * Decide about the first record of a stripe above @addr, if it is of the rank.
+ * Returns its address, 0 at the end.
+ */
+static unsigned long mown_settle_next(struct mown_owner *owner,
+				      unsigned int index, unsigned long addr,
+				      unsigned int rank)
+{
+	const struct mown_family_info *info = NULL;
+	struct mown_record *rec, *reclaim = NULL;
+	unsigned long flags, pooled;
+	bool sleeps = false;
+
+	pooled = mown_settle_peek(owner, index, addr);
 	mown_hurry();
 	raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
-	rec = mown_tree_above(tree, addr);
+	rec = mown_tree_above(&owner->trees[index], addr);
 	addr = rec ? rec->addr : 0;
-	if (!rec || rec->state != MOWN_LIVE)
+	if (rec)
+		info = &mown_families[rec->family];
+	if (!rec || rec->state != MOWN_LIVE || info->rank != rank)
 		goto unlock;
-	if (!mown_families[rec->family].reclaim ||
-	    !mown_reclaims(owner, rec->unpromised)) {
+	if (!info->may_reclaim || !mown_reclaims(owner, rec->unpromised) ||
+	    (info->parent != rec->family && pooled != addr)) {
 		rec->orphan = true;
 		mown_exit_add(owner->exit, rec, 1);
 	} else if (!mown_class_fits(rec)) {
 		mown_drop_stale(owner, index, rec);
+	} else if (!info->may_reclaim(rec)) {
+		rec->orphan = true;
+		mown_exit_add(owner->exit, rec, 1);
 	} else {
 		mown_exit_add(owner->exit, rec, 1);
 		WRITE_ONCE(owner->exit->reclaimed, owner->exit->reclaimed + 1);
 		reclaim = mown_forget(owner, index, rec);
+		sleeps = info->sleeps;
 	}
 unlock:
 	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
-	if (reclaim)
-		mown_give_back(reclaim->family, reclaim->addr, reclaim->size);
+	if (reclaim && !sleeps)
+		mown_give_back(reclaim);
 	mown_hurry_end();
+	if (reclaim && sleeps)
+		mown_give_back(reclaim);
+	if (reclaim && info->reclaimed)
+		info->reclaimed(reclaim);
 	if (reclaim)
 		mown_record_free(reclaim);
 	return addr;
 }
 
-/* Every record is counted as what it is from here on; nothing is added. */
+/*
+ * Every record is counted as what it is from here on; nothing is added. What
+ * others belong to comes after them.
+ */
 static void mown_settle_all(struct mown_owner *owner)
 {
+	unsigned int index, rank;
 	unsigned long addr = 0;
-	unsigned int index;
 
-	for (index = 0; index < MOWN_STRIPES; index++) {
-		do {
-			addr = mown_settle_next(owner, index, addr);
-			cond_resched();
-		} while (addr);
+	for (rank = 0; rank < MOWN_NR_RANKS; rank++) {
+		/* What is on its way out of a quarantine has gone after this. */
+		synchronize_rcu();
+		for (index = 0; index < MOWN_STRIPES; index++) {
+			do {
+				addr = mown_settle_next(owner, index, addr,
+							rank);
+				cond_resched();
+			} while (addr);
+		}
 	}
 }
 
@@ -494,6 +540,7 @@ void mown_drop(struct mown_owner *owner)
  */
 void mown_settle(struct mown_owner *owner)
 {
+	const struct module *mod = owner->mod;
 	struct mown_exit *exit;
 	struct mown_sums sums;
 
@@ -509,6 +556,7 @@ void mown_settle(struct mown_owner *owner)
 			owner->name);
 		mown_exit_remove_owner(owner);
 		mutex_unlock(&mown_owners_lock);
+		mown_dma_end(mod);
 		return;
 	}
 	owner->exit = exit;
@@ -527,6 +575,7 @@ void mown_settle(struct mown_owner *owner)
 	mown_exits_drop(READ_ONCE(mown_history_max));
 	mown_exits_sweep();
 	mutex_unlock(&mown_owners_lock);
+	mown_dma_end(mod);
 }
 
 /* No module can come or go any more. No owner is left after this. */

@@ -32,102 +32,201 @@ static void mown_vfree_func(struct work_struct *work)
 static DECLARE_WORK(mown_vfree_work, mown_vfree_func);
 
 /* As vfree() itself does in interrupts: the memory is its own list node. */
-static void mown_vfree(unsigned long addr, size_t size)
+static void mown_give_vmalloc(const struct mown_record *rec)
 {
-	if (llist_add((struct llist_node *)addr, &mown_vfree_list))
+	if (llist_add((struct llist_node *)rec->addr, &mown_vfree_list))
 		schedule_work(&mown_vfree_work);
+}
+
+/* ---- How to give back ---- */
+
+/* Legal for objects of every slab cache. */
+static void mown_give_kfree(const struct mown_record *rec)
+{
+	kfree((void *)rec->addr);
+}
+
+static void mown_give_pages(const struct mown_record *rec)
+{
+	free_pages(rec->addr, get_order(rec->size));
+}
+
+static void mown_give_percpu(const struct mown_record *rec)
+{
+	free_percpu((__force void __percpu *)mown_percpu_cookie(rec->addr));
+}
+
+/* At the end of its owner, whose objects of it have gone. */
+static void mown_give_cache(const struct mown_record *rec)
+{
+	struct kmem_cache *cache = (struct kmem_cache *)rec->addr;
+
+	mown_quarantine_purge(cache);
+	kmem_cache_destroy(cache);
+}
+
+static void mown_give_mempool(const struct mown_record *rec)
+{
+	mempool_destroy((mempool_t *)rec->addr);
+}
+
+static void mown_give_element(const struct mown_record *rec)
+{
+	mempool_free((void *)rec->addr, (mempool_t *)mown_record_with(rec));
+}
+
+static void mown_give_dma_pool(const struct mown_record *rec)
+{
+	dma_pool_destroy((struct dma_pool *)rec->addr);
+}
+
+static void mown_give_dma_block(const struct mown_record *rec)
+{
+	dma_pool_free((struct dma_pool *)mown_record_with(rec),
+		      (void *)rec->addr, mown_record_dma(rec)->handle);
+}
+
+static void mown_give_devm(const struct mown_record *rec)
+{
+	mown_block_free(rec->addr);
+}
+
+/* ---- What may be reclaimed ---- */
+
+static bool mown_may_always(const struct mown_record *rec)
+{
+	return true;
+}
+
+static bool mown_may_pages(const struct mown_record *rec)
+{
+	return page_count(virt_to_page((void *)rec->addr)) == 1;
+}
+
+/* A function of the module's own would run when the module has ended. */
+static bool mown_frees_by_kernel(const mempool_t *pool)
+{
+	return pool->free == mempool_free_slab || pool->free == mempool_kfree ||
+	       pool->free == mempool_free_pages;
+}
+
+static bool mown_may_mempool(const struct mown_record *rec)
+{
+	return mown_frees_by_kernel((mempool_t *)rec->addr);
+}
+
+/* The pool is recorded, so it is there. */
+static bool mown_may_element(const struct mown_record *rec)
+{
+	return mown_frees_by_kernel(mown_record_with(rec));
 }
 
 /* ---- The families ---- */
 
-static void mown_kfree_addr(unsigned long addr, size_t size)
-{
-	kfree((void *)addr);
-}
-
-static void mown_free_pages_addr(unsigned long addr, size_t size)
-{
-	free_pages(addr, get_order(size));
-}
-
-static void mown_cache_addr(unsigned long addr, size_t size)
-{
-	kmem_cache_destroy((struct kmem_cache *)addr);
-}
-
-static void mown_mempool_addr(unsigned long addr, size_t size)
-{
-	mempool_destroy((mempool_t *)addr);
-}
-
-static void mown_dma_pool_addr(unsigned long addr, size_t size)
-{
-	dma_pool_destroy((struct dma_pool *)addr);
-}
-
-static void mown_free_percpu_addr(unsigned long addr, size_t size)
-{
-	free_percpu((void __percpu *)addr);
-}
-
 const struct mown_family_info mown_families[MOWN_NR_FAMILIES] = {
 	[MOWN_KMALLOC] = {
 		.name = "kmalloc",
-		.give_back = mown_kfree_addr,
-		.reclaim = true,
+		.give_back = mown_give_kfree,
+		.may_reclaim = mown_may_always,
+		.parent = MOWN_KMALLOC,
 		.waits = true,
 		.poison = true,
 		.whole = true,
 	},
 	[MOWN_VMALLOC] = {
 		.name = "vmalloc",
-		.give_back = mown_vfree,
-		.reclaim = true,
+		.give_back = mown_give_vmalloc,
+		.may_reclaim = mown_may_always,
+		.parent = MOWN_VMALLOC,
 		.waits = true,
 		.whole = true,
 	},
 	[MOWN_SLAB] = {
 		.name = "slab",
-		/* Legal for objects of every cache. */
-		.give_back = mown_kfree_addr,
-		.reclaim = true,
+		.kind = MOWN_CHILD,
+		.give_back = mown_give_kfree,
+		.may_reclaim = mown_may_always,
+		.parent = MOWN_SLAB,
+		.waits = true,
+		.poison = true,
 	},
 	[MOWN_PAGES] = {
 		.name = "pages",
-		.give_back = mown_free_pages_addr,
+		.give_back = mown_give_pages,
+		.may_reclaim = mown_may_pages,
+		.parent = MOWN_PAGES,
 	},
 	[MOWN_PERCPU] = {
 		.name = "percpu",
-		.give_back = mown_free_percpu_addr,
-		.reclaim = true,
+		.give_back = mown_give_percpu,
+		.may_reclaim = mown_may_always,
+		.parent = MOWN_PERCPU,
 	},
 	[MOWN_CACHE] = {
 		.name = "cache",
-		.give_back = mown_cache_addr,
+		.give_back = mown_give_cache,
+		.may_reclaim = mown_may_always,
+		.parent = MOWN_CACHE,
+		.rank = 2,
+		.sleeps = true,
 	},
 	[MOWN_MEMPOOL] = {
 		.name = "mempool",
-		.give_back = mown_mempool_addr,
+		.give_back = mown_give_mempool,
+		.may_reclaim = mown_may_mempool,
+		.parent = MOWN_MEMPOOL,
+		.rank = 1,
+		.sleeps = true,
 	},
 	[MOWN_ELEMENT] = {
 		.name = "element",
+		.kind = MOWN_CHILD,
+		.give_back = mown_give_element,
+		.may_reclaim = mown_may_element,
+		.parent = MOWN_MEMPOOL,
+		.sleeps = true,
 	},
 	[MOWN_DMA] = {
 		.name = "dma",
+		.kind = MOWN_DMA_CHILD,
+		.give_back = mown_dma_give_back,
+		.may_reclaim = mown_dma_may_reclaim,
+		.reclaimed = mown_dma_reclaimed,
+		.parent = MOWN_DMA,
+		.sleeps = true,
 	},
 	[MOWN_DMA_POOL] = {
 		.name = "dma_pool",
-		.give_back = mown_dma_pool_addr,
+		.kind = MOWN_DMA_CHILD,
+		.give_back = mown_give_dma_pool,
+		.may_reclaim = mown_dma_may_reclaim,
+		.reclaimed = mown_dma_reclaimed,
+		.parent = MOWN_DMA_POOL,
+		.rank = 2,
+		.sleeps = true,
 	},
 	[MOWN_DMA_BLOCK] = {
 		.name = "dma_block",
+		.kind = MOWN_DMA_CHILD,
+		.give_back = mown_give_dma_block,
+		.may_reclaim = mown_may_always,
+		.parent = MOWN_DMA_POOL,
+	},
+	/* Its device frees what is left. */
+	[MOWN_DEVM] = {
+		.name = "devm",
+		.give_back = mown_give_devm,
+		.parent = MOWN_DEVM,
+		.waits = true,
+		.poison = true,
+		.whole = true,
 	},
 };
 
-/* Back to the kernel: a family that has give_back. */
-void mown_give_back(enum mown_family family, unsigned long addr, size_t size)
+/* Back to the kernel. */
+void mown_give_back(const struct mown_record *rec)
 {
-	mown_families[family].give_back(addr, size);
+	mown_families[rec->family].give_back(rec);
 }
 
 /* ---- Is a record right? ---- */
@@ -155,6 +254,8 @@ size_t mown_class_size(const struct mown_record *rec)
 {
 	if (rec->family == MOWN_VMALLOC)
 		return PAGE_ALIGN(rec->size);
+	if (rec->family == MOWN_DEVM)
+		return mown_block_size(rec);
 	if (rec->family != MOWN_KMALLOC)
 		return rec->size;
 	return rec->loose ? mown_usable_size(rec->addr) :

@@ -10,6 +10,7 @@
  */
 #include <linux/irq_work.h>
 #include <linux/kmemleak.h>
+#include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/poison.h>
 #include <linux/sched.h>
@@ -55,17 +56,67 @@ static bool mown_refuses_foreign(struct mown_owner *owner)
 	return word == MOWN_WARN || word == MOWN_PANIC;
 }
 
+/*
+ * Pages go when their last holder lets them go. Until then each may do so, in the
+ * order that they were allocated in or not.
+ */
+static bool mown_is_shared_page(const struct mown_record *rec)
+{
+	return rec->family == MOWN_PAGES &&
+	       page_count(virt_to_page((void *)rec->addr)) > 1;
+}
+
+/*
+ * Does the caller release the live object by a function that is not its
+ * family's, or name another cache, pool, device or size than it has?
+ */
+bool mown_is_mismatched(const struct mown_hold *hold)
+{
+	const struct mown_caller *caller = hold->caller;
+	const struct mown_record *rec = hold->rec;
+
+	if (unlikely(!(caller->frees & BIT(rec->family))))
+		return true;
+	/* Of a pool of pages it is the struct page: no memory of a slab. */
+	if (unlikely(rec->family == MOWN_ELEMENT && rec->loose))
+		return caller->family != MOWN_ELEMENT ||
+		       caller->with != mown_record_with(rec);
+	if (likely(rec->family == MOWN_KMALLOC || rec->family != caller->family))
+		return false;
+	if (rec->family == MOWN_DEVM)
+		return !mown_block_is_of(rec->addr, caller);
+	if (caller->with && caller->with != mown_record_with(rec))
+		return true;
+	return caller->size && caller->size != rec->size &&
+	       !mown_is_shared_page(rec);
+}
+
 /* May the caller release the live object, by what it calls for that? */
 static bool mown_may_release(const struct mown_hold *hold)
 {
 	/* Nobody under mown: whatever the kernel does is right. */
 	if (hold->caller->way == MOWN_ANYBODY)
 		return true;
-	if (unlikely(!(hold->caller->frees & BIT(hold->rec->family))))
+	if (unlikely(mown_is_mismatched(hold)))
 		return false;
 	/* An orphan may be freed by what was its module's, under no name now. */
 	return likely(hold->owner == hold->me) || hold->rec->orphan ||
+	       hold->caller->way == MOWN_DEVICE ||
 	       !mown_refuses_foreign(hold->owner);
+}
+
+/*
+ * The object of @hold is plain memory, and so is what the caller's function frees:
+ * it is to go, by the function of its own family.
+ */
+static bool mown_may_rescue(const struct mown_hold *hold)
+{
+	return hold->rec && hold->rec->state == MOWN_LIVE &&
+	       hold->caller->way < MOWN_ANYBODY &&
+	       hold->caller->frees & MOWN_FREES_MEMORY &&
+	       BIT(hold->rec->family) & MOWN_FREES_MEMORY &&
+	       mown_is_mismatched(hold) &&
+	       (hold->owner == hold->me || !mown_refuses_foreign(hold->owner));
 }
 
 /* See whether there is a live object that the caller may release. */
@@ -255,6 +306,44 @@ unlock:
 }
 
 /*
+ * What is said of the objects of a cache when it is created. Only of one that is
+ * recorded is it known when it goes: no object of others may wait.
+ */
+static void mown_ask_cache(struct mown_record *rec, const void *cache)
+{
+	unsigned long addr = (unsigned long)cache, flags;
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_record *at = NULL;
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+
+	stripe = mown_lock(index, &flags);
+	if (*mown_filter_slot(stripe, addr))
+		at = mown_find(index, addr, NULL, &owner);
+	if (at && at->family == MOWN_CACHE && at->state == MOWN_LIVE) {
+		rec->no_wait |= at->no_wait;
+		rec->no_poison |= at->no_poison;
+	} else {
+		rec->no_wait = true;
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+}
+
+/* The record of what belongs to another. */
+static void mown_describe_child(struct mown_record *rec,
+				const struct mown_caller *caller)
+{
+	container_of(rec, struct mown_child, rec)->with = caller->with;
+	if (rec->family == MOWN_ELEMENT)
+		rec->loose = ((const mempool_t *)caller->with)->alloc ==
+			     mempool_alloc_pages;
+	if (caller->dma)
+		*mown_record_dma(rec) = *caller->dma;
+	if (rec->family == MOWN_SLAB)
+		mown_ask_cache(rec, caller->with);
+}
+
+/*
  * Record what the kernel has just allocated for @caller. Without a record the
  * object goes untracked, and is counted as that. Where a knob makes the
  * allocation fail it is given back, and NULL is returned.
@@ -268,7 +357,7 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return ptr;
-	rec = mown_record_new(gfp);
+	rec = mown_record_new(family, gfp);
 	if (unlikely(!rec)) {
 		mown_untracked(caller);
 		return ptr;
@@ -282,13 +371,16 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rec->cpu = raw_smp_processor_id();
 	rec->state = MOWN_LIVE;
 	rec->marked = false;
-	rec->family = family;
 	rec->unpromised = caller->way != MOWN_API;
 	rec->loose = false;
 	rec->redzone = false;
-	rec->accounted = !!(gfp & __GFP_ACCOUNT);
+	rec->no_wait = caller->no_wait || gfp & __GFP_ACCOUNT;
+	rec->no_poison = caller->no_poison;
 	rec->orphan = false;
-	if (caller->way != MOWN_ATTACHED && mown_has_redzones(caller->mod))
+	if (mown_families[family].kind != MOWN_RECORD)
+		mown_describe_child(rec, caller);
+	else if (family == MOWN_KMALLOC && caller->way != MOWN_ATTACHED &&
+		 mown_has_redzones(caller->mod))
 		mown_redzone_make(rec, gfp, caller);
 	ptr = (void *)rec->addr;
 	rcu_read_lock();
@@ -301,13 +393,136 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rcu_read_unlock();
 	if (likely(owner && why == MOWN_ADMITTED))
 		return ptr;
-	mown_record_free(rec);
-	if (!owner) {
+	if (!owner)
 		mown_untracked(caller);
+	else
+		mown_give_back(rec);
+	mown_record_free(rec);
+	return owner ? NULL : ptr;
+}
+
+/* Does a function of its user's allocate the pool's elements? */
+bool mown_has_own_alloc(const mempool_t *pool)
+{
+	return pool->alloc != mempool_alloc_slab &&
+	       pool->alloc != mempool_kmalloc &&
+	       pool->alloc != mempool_alloc_pages;
+}
+
+/* As far as the pool says; a page is its struct page there. */
+static size_t mown_element_size(const mempool_t *pool)
+{
+	if (pool->alloc == mempool_alloc_slab)
+		return kmem_cache_size(pool->pool_data);
+	if (pool->alloc == mempool_kmalloc)
+		return (size_t)pool->pool_data;
+	return 1;
+}
+
+/*
+ * Is what has been allocated recorded as another family's? A function of the
+ * module's own has served it then, and has recorded it.
+ */
+bool mown_is_served(const void *ptr, enum mown_family family)
+{
+	int as = mown_recorded_as((unsigned long)ptr);
+
+	return as >= 0 && as != family;
+}
+
+/* The same of an element, which may lie inside of what that has allocated. */
+static bool mown_is_served_element(const void *ptr,
+				   const struct mown_caller *caller)
+{
+	struct mown_owner *owner;
+	bool served;
+
+	if (mown_is_served(ptr, MOWN_ELEMENT))
+		return true;
+	if (!mown_has_own_alloc(caller->with))
+		return false;
+	rcu_read_lock();
+	owner = mown_owner_find(caller->mod);
+	served = owner && mown_covering(owner, (unsigned long)ptr);
+	rcu_read_unlock();
+	return served;
+}
+
+/* Record an element of the pool that @caller names. */
+void *mown_element_track(void *ptr, gfp_t gfp, const struct mown_caller *caller)
+{
+	if (!ptr || mown_is_served_element(ptr, caller))
 		return ptr;
+	/*
+	 * One that may wait never fails. But only for an element: whoever waits
+	 * for one may be who has to write memory out, so that there is some.
+	 */
+	if (gfpflags_allow_blocking(gfp))
+		gfp = (gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NOFAIL;
+	return mown_track(ptr, mown_element_size(caller->with), gfp,
+			  MOWN_ELEMENT, caller);
+}
+
+/*
+ * The block of pages at @addr was split: each is an object of its own from now
+ * on, of the same call.
+ */
+void mown_split(unsigned long addr)
+{
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_caller caller = { .family = MOWN_PAGES };
+	unsigned long flags, size = 0, at;
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+
+	rcu_read_lock();
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, addr, NULL, &owner);
+	if (rec && rec->family == MOWN_PAGES && rec->state == MOWN_LIVE &&
+	    !rec->orphan) {
+		size = rec->size;
+		caller.mod = owner->mod;
+		caller.way = owner->attached ? MOWN_ATTACHED :
+			     rec->unpromised ? MOWN_DROPIN : MOWN_API;
+		caller.site = rec->site;
+		mown_tree_bytes(owner, &owner->trees[index],
+				(long)PAGE_SIZE - (long)size);
+		rec->size = PAGE_SIZE;
 	}
-	mown_give_back(family, (unsigned long)ptr, size);
-	return NULL;
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	rcu_read_unlock();
+	for (at = PAGE_SIZE; at < size; at += PAGE_SIZE)
+		mown_track((void *)(addr + at), PAGE_SIZE,
+			   GFP_ATOMIC | __GFP_NOFAIL, MOWN_PAGES, &caller);
+}
+
+/*
+ * The block of pages at @addr is split, and not through mown: what becomes of all but
+ * the first page is not known.
+ *
+ * Context: As mown_observe_free().
+ */
+void mown_observe_split(unsigned long addr)
+{
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	unsigned long flags;
+
+	if (likely(!mown_maybe_recorded(addr)))
+		return;
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, addr, NULL, &owner);
+	if (rec && rec->family == MOWN_PAGES && rec->state == MOWN_LIVE) {
+		if (rec->orphan)
+			mown_orphan_resized(owner, rec, PAGE_SIZE);
+		mown_tree_bytes(owner, &owner->trees[index],
+				(long)PAGE_SIZE - (long)rec->size);
+		rec->size = PAGE_SIZE;
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 }
 
 /* ---- Release ---- */
@@ -338,8 +553,10 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 		mown_seen_elsewhere(hold->owner, rec);
 	else
 		tree->freed++;
+	if (unlikely(rec->family == MOWN_DEVM))
+		mown_block_unlink(rec->addr);
 	if (unlikely(hold->owner != hold->me) &&
-	    hold->caller->way != MOWN_ANYBODY) {
+	    hold->caller->way < MOWN_ANYBODY) {
 		mown_count(hold->owner, MOWN_FOREIGN_FREES);
 		if (hold->me)
 			WRITE_ONCE(hold->me->freed_others, true);
@@ -379,7 +596,7 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 	unsigned long limit = mown_quarantine_limit(owner);
 	size_t size;
 
-	if (!limit || owner->dying || owner->blind || rec->accounted ||
+	if (!limit || owner->dying || owner->blind || rec->no_wait ||
 	    !mown_families[rec->family].waits)
 		return false;
 	size = mown_class_size(rec);
@@ -404,7 +621,8 @@ bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
 	if (IS_ENABLED(CONFIG_DEBUG_KMEMLEAK)) {
 		raw_spin_unlock_irqrestore(&stripe->lock, *flags);
 		/* Only the record leads to the object now: it is no leak. */
-		kmemleak_ignore(ptr);
+		kmemleak_ignore(rec->family == MOWN_DEVM ?
+				mown_block_start(rec->addr) : ptr);
 		raw_spin_lock_irqsave(&stripe->lock, *flags);
 		if (rec->state == MOWN_GONE)
 			return false;
@@ -416,9 +634,65 @@ bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
 			      rec->size : ksize(ptr), flags))
 		return false;
 	freed->poisoned = mown_families[rec->family].poison &&
+			  !rec->no_poison &&
 			  mown_policy(owner, MOWN_USE_AFTER_FREE) != MOWN_PASS;
 	return !freed->poisoned ||
 	       mown_poison_fill(stripe, rec, POISON_FREE, rec->size, flags);
+}
+
+/*
+ * Pages that somebody else holds, too, are released: the record stays until he
+ * lets them go, but for what goes now of a block that is none of the kernel's
+ * compound pages: all but the first page.
+ */
+static void mown_release_shared(struct mown_hold *hold, u32 stack)
+	__releases(&hold->stripe->lock) __releases(RCU)
+{
+	struct mown_record *rec = hold->rec;
+	struct mown_freed freed;
+
+	mown_claim(hold, stack, &freed);
+	rec->state = MOWN_ELSEWHERE;
+	if (!PageHead(virt_to_page((void *)rec->addr)))
+		rec->size = PAGE_SIZE;
+	mown_unlock(hold);
+	trace_free(hold->owner->name, hold->addr, hold->caller->site);
+	rcu_read_unlock();
+}
+
+/*
+ * Release the live object of @hold, whose stripe is unlocked by this. Returns its
+ * record, which is not in the tree any more, if the object is to be given back
+ * now; NULL if it waits in quarantine or was freed from elsewhere meanwhile.
+ */
+struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
+				bool sensitive)
+	__releases(&hold->stripe->lock)
+{
+	struct mown_record *rec = hold->rec;
+	bool keep, gone = false;
+	struct mown_freed freed;
+
+	mown_claim(hold, stack, &freed);
+	keep = mown_keeps(hold->owner, rec, &freed);
+	if (keep) {
+		rec->freed = NULL;
+		rec->state = MOWN_QUARANTINED;
+		keep = mown_prepare(hold->stripe, hold->owner, &freed,
+				    &hold->flags, sensitive) &&
+		       mown_quarantine_push(&hold->owner->quarantine, &freed);
+		gone = !keep && rec->state == MOWN_GONE;
+	}
+	if (!keep && !gone)
+		mown_tree_erase(&hold->owner->trees[hold->index], rec);
+	mown_unlock(hold);
+	trace_free(hold->owner->name, hold->addr, hold->caller->site);
+	if (keep)
+		mown_quarantine_trim(hold->owner,
+				     mown_quarantine_limit(hold->owner));
+	else if (gone)
+		mown_record_free(rec);
+	return keep || gone ? NULL : rec;
 }
 
 /**
@@ -428,44 +702,38 @@ bool mown_prepare(struct mown_stripe *stripe, struct mown_owner *owner,
  * @sensitive: zero it if it goes into quarantine
  *
  * Context: Where kfree() may be called.
- * Return: true if the caller is to give @ptr back to the kernel now, for it is
- *	   not recorded any more or never was; false if it waits in quarantine,
- *	   or the release was refused.
+ * Return: true if the caller is to give @ptr back to the kernel now, by the
+ *	   function that was called, for it is not recorded any more or never
+ *	   was; false if it waits in quarantine, is given back already, or the
+ *	   release was refused.
  */
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive)
 {
 	u32 stack = mown_stack_save(caller, GFP_NOWAIT);
 	struct mown_record *rec;
-	struct mown_freed freed;
 	struct mown_hold hold;
-	bool keep, give;
+	bool give = true;
 
 	mown_hold(&hold, ptr, caller);
 	if (unlikely(!hold.live))
-		return mown_not_live(&hold, false);
-	rec = hold.rec;
-	mown_claim(&hold, stack, &freed);
-	keep = mown_keeps(hold.owner, rec, &freed);
-	if (keep) {
-		rec->freed = NULL;
-		rec->state = MOWN_QUARANTINED;
-		keep = mown_prepare(hold.stripe, hold.owner, &freed,
-				    &hold.flags, sensitive) &&
-		       mown_quarantine_push(&hold.owner->quarantine, &freed);
+		return mown_may_rescue(&hold) ?
+		       mown_rescue(&hold, stack, sensitive) :
+		       mown_not_live(&hold, false);
+	if (unlikely(mown_is_shared_page(hold.rec))) {
+		mown_release_shared(&hold, stack);
+		return true;
 	}
-	give = !keep && rec->state != MOWN_GONE;
-	if (give)
-		mown_tree_erase(&hold.owner->trees[hold.index], rec);
-	mown_unlock(&hold);
-	trace_free(hold.owner->name, hold.addr, caller->site);
-	if (keep)
-		mown_quarantine_trim(hold.owner,
-				     mown_quarantine_limit(hold.owner));
-	else
+	rec = mown_let_go(&hold, stack, sensitive);
+	if (likely(rec)) {
+		/* No function of the kernel's frees what it has not made. */
+		give = rec->family != MOWN_DEVM;
+		if (unlikely(!give))
+			mown_give_back(rec);
 		mown_record_free(rec);
+	}
 	rcu_read_unlock();
-	return give;
+	return rec && give;
 }
 
 /* ---- Resizing ---- */
@@ -515,7 +783,9 @@ void mown_resized(const void *ptr, size_t size)
 		mown_tree_bytes(owner, &owner->trees[index],
 				(long)size - (long)rec->size);
 		rec->size = size;
-		rec->loose = true;
+		/* Of an element it says something else, and its size no class. */
+		if (rec->family != MOWN_ELEMENT)
+			rec->loose = true;
 		mown_raise_max_size(owner, rec, size);
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
@@ -600,8 +870,11 @@ int mown_give_up(const void *ptr, const struct mown_caller *caller)
 
 /* ---- What wrappers ask ---- */
 
-/* The family of what is recorded at @addr, or -ENOENT. */
-int mown_recorded_as(unsigned long addr)
+/*
+ * The family of what is recorded at @addr, and what it belongs to or NULL in @with;
+ * or -ENOENT.
+ */
+int mown_recorded_with(unsigned long addr, const void **with)
 {
 	unsigned int index = mown_stripe_index(addr);
 	struct mown_stripe *stripe;
@@ -614,8 +887,10 @@ int mown_recorded_as(unsigned long addr)
 		return family;
 	stripe = mown_lock(index, &flags);
 	rec = mown_find(index, addr, NULL, &owner);
-	if (rec)
+	if (rec) {
 		family = rec->family;
+		*with = mown_record_with(rec);
+	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return family;
 }

@@ -217,10 +217,12 @@ bool mown_hook_caller(struct mown_caller *caller, unsigned long site)
 	if (unlikely(!mod && (mown_is_helper(site) ||
 			      mown_returns_are_hooked())))
 		mod = mown_unwind(&site);
-	caller->mod = mod;
-	caller->way = mod ? MOWN_ATTACHED : MOWN_ANYBODY;
-	caller->site = site;
-	caller->frees = MOWN_FREES_KFREE;
+	*caller = (struct mown_caller) {
+		.mod = mod,
+		.way = mod ? MOWN_ATTACHED : MOWN_ANYBODY,
+		.site = site,
+		.frees = MOWN_FREES_KFREE,
+	};
 	return mod;
 }
 

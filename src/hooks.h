@@ -61,17 +61,21 @@ MOWN_HOOK(kfree_sensitive, MOWN_BY_POINTER, 0);
 MOWN_HOOK(kvfree, MOWN_BY_POINTER, 0);
 MOWN_HOOK(kvfree_sensitive, MOWN_BY_POINTER, 0);
 MOWN_HOOK(kmem_cache_free, MOWN_BY_POINTER, 1);
+MOWN_HOOK(__free_pages, MOWN_BY_CALLER, 0);
+MOWN_HOOK(free_pages, MOWN_BY_CALLER, 0);
+MOWN_HOOK(free_pages_exact, MOWN_BY_CALLER, 0);
 MOWN_HOOK(kmem_cache_destroy, MOWN_BY_POINTER, 0);
-MOWN_HOOK(mempool_free, MOWN_BY_POINTER, 0);
 MOWN_HOOK(mempool_destroy, MOWN_BY_POINTER, 0);
-MOWN_HOOK(free_percpu, MOWN_BY_POINTER, 0);
-MOWN_HOOK(dma_free_attrs, MOWN_BY_POINTER, 2);
-MOWN_HOOK(dma_pool_free, MOWN_BY_POINTER, 1);
+MOWN_HOOK(free_percpu, MOWN_BY_CALLER, 0);
 MOWN_HOOK(dma_pool_destroy, MOWN_BY_POINTER, 0);
 
 MOWN_HOOK(vfree, MOWN_BY_NET, 0);
 MOWN_HOOK(kvfree_call_rcu, MOWN_BY_NET, 0);
 MOWN_HOOK(kmem_cache_free_bulk, MOWN_BY_NET, 0);
+MOWN_HOOK(mempool_free, MOWN_BY_NET, 0);
+MOWN_HOOK(dma_free_attrs, MOWN_BY_NET, 0);
+MOWN_HOOK(dma_pool_free, MOWN_BY_NET, 0);
+MOWN_HOOK(split_page, MOWN_BY_NET, 0);
 
 MOWN_HELPER(kasprintf);
 MOWN_HELPER(kvrealloc);

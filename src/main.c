@@ -22,6 +22,9 @@ static int __init mown_init(void)
 	ret = mown_record_init();
 	if (ret)
 		goto exit_warn;
+	ret = mown_devm_init();
+	if (ret)
+		goto exit_records;
 	ret = mown_owner_init();
 	if (ret)
 		goto exit_records;
@@ -77,6 +80,7 @@ static void __exit mown_exit(void)
 	mown_rcu_flush();
 	mown_owner_exit();
 	mown_family_exit();
+	mown_devm_exit();
 	mown_heap_exit();
 	mown_report_exit();
 	mown_record_exit();

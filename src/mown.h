@@ -22,6 +22,14 @@
  * rcu_cpu->lock (raw, interrupts off; rcu.c)
  *	The CPU's open batch of objects that wait for a grace period.
  *
+ * mown_block_lock (raw, interrupts off; devm.c)
+ *	The blocks of device-managed memory in their anchors. A block that is
+ *	linked and recorded is live: who takes its record out of state LIVE
+ *	unlinks it, under both locks.
+ *
+ * mown_mark_lock (raw, interrupts off; dma.c)
+ *	The devices whose memory may be given back.
+ *
  * mown_event_lock (raw, interrupts off; report.c)
  *	The queue of events that wait to be reported.
  *
@@ -36,9 +44,10 @@
  * mown_history_lock (mutex; report.c)
  *	The reports kept for debugfs.
  *
- * Order: mown_attach_lock -> mown_owners_lock -> stripe->lock -> quarantine.lock or rcu_cpu->lock.
- * mown_history_lock and mown_event_lock are innermost, never nested with one
- * another. No two stripes are ever locked together. Under a raw lock nothing
+ * Order: mown_attach_lock -> mown_owners_lock -> stripe->lock -> quarantine.lock,
+ * rcu_cpu->lock, mown_block_lock or mown_mark_lock; a device's devres_lock ->
+ * mown_block_lock. mown_history_lock and mown_event_lock are innermost, never nested
+ * with one another. No two stripes are ever locked together. Under a raw lock nothing
  * allocates, frees, prints, sleeps or calls out.
  *
  * Who holds a record
@@ -61,14 +70,17 @@
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/cache.h>
+#include <linux/cpumask.h>
 #include <linux/hash.h>
 #include <linux/jiffies.h>
 #include <linux/kallsyms.h>
 #include <linux/list.h>
 #include <linux/llist.h>
+#include <linux/mempool.h>
 #include <linux/module.h>
 #include <linux/mown.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
@@ -78,7 +90,7 @@
 
 #define MOWN_VERSION "0.1"
 
-/* ---- Records: record.c ---- */
+/* ---- Records: record.c, and where they come from: magazine.c ---- */
 
 /* A range of addresses. */
 struct mown_range {
@@ -121,37 +133,6 @@ enum mown_state {
 	MOWN_GONE,
 };
 
-/**
- * enum mown_family - which functions allocate and release an object
- * @MOWN_KMALLOC: kmalloc() and kfree(), with all that end in them
- * @MOWN_VMALLOC: vmalloc() and vfree()
- * @MOWN_SLAB: kmem_cache_alloc() and kmem_cache_free()
- * @MOWN_PAGES: alloc_pages(), until the last who holds them lets them go
- * @MOWN_PERCPU: alloc_percpu() and free_percpu(); its addresses are no kernel
- *		 addresses, and none of them is
- * @MOWN_CACHE: kmem_cache_create() and kmem_cache_destroy()
- * @MOWN_MEMPOOL: mempool_create() and mempool_destroy()
- * @MOWN_ELEMENT: mempool_alloc() and mempool_free()
- * @MOWN_DMA: dma_alloc_attrs() and dma_free_attrs()
- * @MOWN_DMA_POOL: dma_pool_create() and dma_pool_destroy()
- * @MOWN_DMA_BLOCK: dma_pool_alloc() and dma_pool_free()
- * @MOWN_NR_FAMILIES: how many there are
- */
-enum mown_family {
-	MOWN_KMALLOC,
-	MOWN_VMALLOC,
-	MOWN_SLAB,
-	MOWN_PAGES,
-	MOWN_PERCPU,
-	MOWN_CACHE,
-	MOWN_MEMPOOL,
-	MOWN_ELEMENT,
-	MOWN_DMA,
-	MOWN_DMA_POOL,
-	MOWN_DMA_BLOCK,
-	MOWN_NR_FAMILIES,
-};
-
 /* The families that a function releases: a mask of them. */
 #define MOWN_FREES_SLAB (BIT(MOWN_SLAB) | BIT(MOWN_ELEMENT))
 #define MOWN_FREES_KFREE (BIT(MOWN_KMALLOC) | MOWN_FREES_SLAB)
@@ -159,6 +140,9 @@ enum mown_family {
 #define MOWN_FREES_WHOLE (BIT(MOWN_KMALLOC) | BIT(MOWN_VMALLOC))
 #define MOWN_FREES_KVFREE (MOWN_FREES_KFREE | BIT(MOWN_VMALLOC))
 #define MOWN_FREES_ANY (BIT(MOWN_NR_FAMILIES) - 1)
+/* Of plain memory: what any of its functions is given is to be freed. */
+#define MOWN_FREES_MEMORY (BIT(MOWN_KMALLOC) | BIT(MOWN_VMALLOC) | \
+			   BIT(MOWN_SLAB))
 
 /**
  * struct mown_record - an allocation
@@ -177,8 +161,11 @@ enum mown_family {
  * @redzone: there is one behind it
  * @family: enum mown_family
  * @unpromised: its owner has not promised, by the API, that nothing outlives it
- * @loose: resized in place, so @size need not give the size class
- * @accounted: charged to a memory cgroup, so not to be kept in quarantine
+ * @loose: resized in place, so @size need not give the size class; an element that
+ *	   is no memory of a slab
+ * @no_wait: not to be kept in quarantine, being charged to a memory cgroup or
+ *	     mapped by user space; of a cache, what holds for its objects
+ * @no_poison: not to be written to when it is released; likewise
  * @orphan: counted as left behind by its owner, which has gone
  *
  * All but @freed is under the stripe's lock. One cache line on 64-bit.
@@ -197,19 +184,60 @@ struct mown_record {
 	};
 	u32 pid;
 	u16 cpu;
-	u8 state:6;
+	u8 state:3;
 	u8 marked:1;
 	u8 redzone:1;
+	u8 no_poison:1;
 	u8 family:4;
 	u8 unpromised:1;
 	u8 loose:1;
-	u8 accounted:1;
+	u8 no_wait:1;
 	u8 orphan:1;
 };
 
 #ifdef CONFIG_64BIT
 static_assert(sizeof(struct mown_record) == 64);
 #endif
+
+/**
+ * struct mown_child - the record of an object that belongs to another
+ * @rec: the record
+ * @with: the cache, the pool or the device; compared only; constant
+ */
+struct mown_child {
+	struct mown_record rec;
+	const void *with;
+};
+
+/**
+ * struct mown_dma - what is to be known to give memory back that a device reaches
+ * @handle: its address for the device
+ * @attrs: it was allocated with them
+ * @mark: the number of the device's mark then, or 0
+ */
+struct mown_dma {
+	dma_addr_t handle;
+	unsigned long attrs;
+	u64 mark;
+};
+
+/**
+ * struct mown_dma_child - the record of an object that a device reaches
+ * @child: the record
+ * @dma: constant
+ */
+struct mown_dma_child {
+	struct mown_child child;
+	struct mown_dma dma;
+};
+
+/* Which of these a family's records are. */
+enum mown_kind {
+	MOWN_RECORD,
+	MOWN_CHILD,
+	MOWN_DMA_CHILD,
+	MOWN_NR_KINDS,
+};
 
 /**
  * struct mown_freed - what is to be known of a released object besides its
@@ -328,10 +356,13 @@ static inline u32 mown_pid(void)
 	return in_task() ? current->pid : 0;
 }
 
+int mown_magazine_init(void);
+void mown_magazine_exit(void);
+struct mown_record *mown_record_new(enum mown_family family, gfp_t gfp);
+void mown_record_free(struct mown_record *rec);
+
 int mown_record_init(void);
 void mown_record_exit(void);
-struct mown_record *mown_record_new(gfp_t gfp);
-void mown_record_free(struct mown_record *rec);
 void mown_record_send_home(struct mown_record *rec);
 void mown_record_flush_home(void);
 struct mown_record *mown_tree_find(const struct mown_tree *tree,
@@ -353,28 +384,69 @@ struct mown_record *mown_tree_move(struct mown_tree *from,
 /**
  * struct mown_family_info - what a family is
  * @name: as it is shown
- * @give_back: releases an object of so many bytes that nobody has used yet,
- *	       wherever the family's own release may be called; NULL if an
- *	       address does not say enough
- * @reclaim: and one that was used: nobody else can hold it, nor a part of it
+ * @kind: of its records
+ * @give_back: releases an object, which nobody else knows or holds, wherever
+ *	       the family's own release may be called
+ * @may_reclaim: may an object that its owner has left behind be given back? NULL
+ *		 if none may. Its stripe is locked.
+ * @reclaimed: lets go of what that has taken hold of, when it was given back
+ * @parent: the family of what an object goes back to and cannot outlive; itself
+ *	    if there is none
+ * @rank: when its objects are reclaimed: those of a lower one come first
+ * @sleeps: to give it back may sleep
  * @waits: a released object may wait in quarantine
  * @poison: and is poisoned there
  * @whole: an object goes as a whole, so that a free inside of it is a wrong one
  */
 struct mown_family_info {
 	const char *name;
-	void (*give_back)(unsigned long addr, size_t size);
-	bool reclaim;
+	enum mown_kind kind;
+	void (*give_back)(const struct mown_record *rec);
+	bool (*may_reclaim)(const struct mown_record *rec);
+	void (*reclaimed)(const struct mown_record *rec);
+	enum mown_family parent;
+	u8 rank;
+	bool sleeps;
 	bool waits;
 	bool poison;
 	bool whole;
 };
 
+/* Ranks there are. */
+#define MOWN_NR_RANKS 3
+
 extern const struct mown_family_info mown_families[MOWN_NR_FAMILIES];
-void mown_give_back(enum mown_family family, unsigned long addr, size_t size);
+void mown_give_back(const struct mown_record *rec);
 size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);
 void mown_family_exit(void);
+
+/* What the object belongs to, or NULL. */
+static inline const void *mown_record_with(const struct mown_record *rec)
+{
+	return mown_families[rec->family].kind == MOWN_RECORD ? NULL :
+	       container_of(rec, struct mown_child, rec)->with;
+}
+
+static inline struct mown_dma *mown_record_dma(const struct mown_record *rec)
+{
+	return &container_of(rec, struct mown_dma_child, child.rec)->dma;
+}
+
+/*
+ * An object for each CPU is known by the address of the first one's: what its
+ * users name it by may be any number.
+ */
+static inline unsigned long mown_percpu_key(const void *cookie)
+{
+	return (unsigned long)per_cpu_ptr((__force void __percpu *)cookie,
+					  cpumask_first(cpu_possible_mask));
+}
+
+static inline const void *mown_percpu_cookie(unsigned long key)
+{
+	return (void *)(key - mown_percpu_key(NULL));
+}
 
 /* ---- Policy: policy.c ---- */
 
@@ -461,6 +533,7 @@ void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_forget_sites(struct mown_owner *owner,
 				  const struct mown_range *text);
+void mown_quarantine_purge(const struct kmem_cache *cache);
 size_t mown_quarantine_overhead(const struct mown_owner *owner);
 
 /* ---- Poison: poison.c ---- */
@@ -642,6 +715,7 @@ struct mown_copy {
 	size_t size;
 	unsigned long site;
 	unsigned long freed_site;	/* in the owner's own text, or 0 */
+	const void *with;
 	u32 when;
 	u32 pid;
 	u16 cpu;
@@ -692,7 +766,7 @@ enum mown_sites_of {
 };
 
 int mown_sites_collect(struct mown_owner *owner, enum mown_sites_of what,
-		       struct mown_sites *sites);
+		       const void *with, struct mown_sites *sites);
 void mown_sites_sort_by_bytes(struct mown_sites *sites);
 void mown_sites_free(struct mown_sites *sites);
 
@@ -811,17 +885,30 @@ void mown_warn_exit(void);
 /* ---- The core: heap.c ---- */
 
 /**
- * struct mown_caller - who calls, and from where
+ * struct mown_caller - who calls, from where, and what he names
  * @mod: the module; NULL is the kernel itself, or nobody under mown
  * @way: by which way in
+ * @family: whose function he calls
  * @site: the return address of its call
  * @frees: a mask of the families that what it calls releases, if it does
+ * @no_wait: what it allocates is that; see struct mown_record
+ * @no_poison: likewise
+ * @with: the cache, the pool or the device that it names; of devm_kfree() the
+ *	  device, of a detaching one the anchor
+ * @size: the bytes that it says to release, or 0
+ * @dma: what it allocates, if that is for a device, or NULL
  */
 struct mown_caller {
 	struct module *mod;
 	enum mown_way way;
+	enum mown_family family;
 	unsigned long site;
 	unsigned int frees;
+	bool no_wait;
+	bool no_poison;
+	const void *with;
+	size_t size;
+	const struct mown_dma *dma;
 };
 
 /**
@@ -894,7 +981,24 @@ void mown_heap_exit(void);
 int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller);
 int mown_give_up(const void *ptr, const struct mown_caller *caller);
-int mown_recorded_as(unsigned long addr);
+int mown_recorded_with(unsigned long addr, const void **with);
+
+static inline int mown_recorded_as(unsigned long addr)
+{
+	const void *with;
+
+	return mown_recorded_with(addr, &with);
+}
+
+bool mown_is_mismatched(const struct mown_hold *hold);
+struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
+				bool sensitive)
+	__releases(&hold->stripe->lock);
+void mown_split(unsigned long addr);
+void mown_observe_split(unsigned long addr);
+bool mown_has_own_alloc(const mempool_t *pool);
+bool mown_is_served(const void *ptr, enum mown_family family);
+void *mown_element_track(void *ptr, gfp_t gfp, const struct mown_caller *caller);
 void mown_observe_free(unsigned long addr, unsigned long site);
 void mown_observe_rcu(unsigned long addr, unsigned long site);
 
@@ -944,6 +1048,8 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 void mown_describe_freed(struct mown_event *event,
 			 const struct mown_freed *freed);
 unsigned long mown_covering(struct mown_owner *owner, unsigned long addr);
+bool mown_rescue(struct mown_hold *hold, u32 stack, bool sensitive)
+	__releases(&hold->stripe->lock) __releases(RCU);
 bool mown_not_live(struct mown_hold *hold, bool resize)
 	__releases(&hold->stripe->lock) __releases(RCU);
 
@@ -954,6 +1060,49 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 void mown_rcu_init(void);
 void mown_rcu_flush(void);
 void mown_rcu_flush_slabs(void);
+
+/* ---- Slab caches: cache.c ---- */
+
+/* One address may stand for several caches where they are not kept apart. */
+#define MOWN_KEEPS_CACHES (__MOWN_CACHE_FLAGS != 0)
+
+struct kmem_cache *mown_cache_track(struct kmem_cache *cache,
+				    slab_flags_t flags, bool has_ctor,
+				    const struct mown_caller *by);
+void mown_cache_ends(struct kmem_cache *cache);
+
+/* ---- Memory that a device's detach frees: devm.c ---- */
+
+bool mown_block_is_of(unsigned long addr, const struct mown_caller *caller);
+void mown_block_unlink(unsigned long addr);
+size_t mown_block_size(const struct mown_record *rec);
+void *mown_block_start(unsigned long addr);
+void mown_block_free(unsigned long addr);
+void *mown_devm_alloc(struct device *dev, size_t size, gfp_t gfp,
+		      const struct mown_caller *caller);
+void *mown_devm_realloc(struct device *dev, void *ptr, size_t size, gfp_t gfp,
+			const struct mown_caller *caller);
+void mown_devm_free(struct device *dev, const void *ptr,
+		    const struct mown_caller *caller);
+int mown_devm_init(void);
+void mown_devm_exit(void);
+
+/* ---- Memory that devices reach: dma.c ---- */
+
+void mown_dma_end(const struct module *mod);
+bool mown_serves(const struct mown_owner *owner,
+		 const struct mown_caller *caller);
+bool mown_dma_may_reclaim(const struct mown_record *rec);
+void mown_dma_reclaimed(const struct mown_record *rec);
+void mown_dma_give_back(const struct mown_record *rec);
+void *mown_dma_alloc(struct device *dev, size_t size, dma_addr_t *handle,
+		     gfp_t gfp, unsigned long attrs,
+		     struct mown_caller *caller);
+struct dma_pool *mown_dma_pool_new(const char *name, struct device *dev,
+				   size_t size, size_t align, size_t boundary,
+				   struct mown_caller *caller);
+void *mown_dma_block_alloc(struct dma_pool *pool, gfp_t gfp,
+			   dma_addr_t *handle, struct mown_caller *caller);
 
 /* ---- Exits: exits.c ---- */
 

@@ -55,6 +55,12 @@ static void mown_probe_mm_page_free(void *data, struct page *page,
 		mown_observe_free((unsigned long)page_address(page), _RET_IP_);
 }
 
+static void mown_probe_percpu_free(void *data, void *base, int offset,
+				   void __percpu *cookie)
+{
+	mown_observe_free(mown_percpu_key((__force void *)cookie), _RET_IP_);
+}
+
 /**
  * struct mown_probe - a tracepoint of the net
  * @name: its name
@@ -73,6 +79,7 @@ static struct mown_probe mown_probes[] = {
 	{ .name = "kfree", .func = mown_probe_kfree },
 	{ .name = "kmem_cache_free", .func = mown_probe_kmem_cache_free },
 	{ .name = "mm_page_free", .func = mown_probe_mm_page_free },
+	{ .name = "percpu_free_percpu", .func = mown_probe_percpu_free },
 };
 
 /* Not all of them are exported, but all can be walked. */
@@ -125,10 +132,12 @@ static void mown_probes_unregister(void)
  */
 #ifdef MOWN_HAVE_HOOKS
 #define MOWN_WATCH_FLAGS (FTRACE_OPS_FL_PERMANENT | FTRACE_OPS_FL_IPMODIFY)
+#define MOWN_WRAPPER(func) mown_wrap_##func
 #define mown_redirect(fregs, wrapper) mown_hook_go_to(fregs, wrapper)
 #else
 #define MOWN_WATCH_FLAGS FTRACE_OPS_FL_PERMANENT
-#define mown_redirect(fregs, wrapper)
+#define MOWN_WRAPPER(func) NULL
+#define mown_redirect(fregs, wrapper) ((void)(fregs))
 #endif
 
 static void mown_see_kvfree_call_rcu(unsigned long ip, unsigned long parent_ip,
@@ -178,18 +187,71 @@ static void mown_see_free_bulk(unsigned long ip, unsigned long parent_ip,
 		mown_observe_free((unsigned long)ptrs[i], parent_ip);
 }
 
+/* Is the call that came to @ip, at the begin of a function, one of @func? */
+static bool mown_is_call_of(unsigned long ip, const void *func)
+{
+	/* There may be an instruction before it that marks a begin. */
+	return ip - (unsigned long)func < 16;
+}
+
+/* What goes back to a pool, or to where a device's memory comes from. */
+static void mown_see_pools(unsigned long ip, unsigned long parent_ip,
+			   struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	enum mown_family family;
+	unsigned long ptr;
+	void *wrapper;
+
+	if (in_nmi())
+		return;
+	if (mown_is_call_of(ip, mempool_free)) {
+		family = MOWN_ELEMENT;
+		ptr = mown_ftrace_arg(fregs, 0);
+		wrapper = MOWN_WRAPPER(mempool_free);
+	} else if (mown_is_call_of(ip, dma_pool_free)) {
+		family = MOWN_DMA_BLOCK;
+		ptr = mown_ftrace_arg(fregs, 1);
+		wrapper = MOWN_WRAPPER(dma_pool_free);
+	} else {
+		family = MOWN_DMA;
+		ptr = mown_ftrace_arg(fregs, 2);
+		wrapper = MOWN_WRAPPER(dma_free_attrs);
+	}
+	if (mown_hook_takes(ops, ptr, parent_ip))
+		mown_redirect(fregs, wrapper);
+	else if (mown_recorded_as(ptr) == family)
+		mown_observe_free(ptr, parent_ip);
+}
+
+/* What is free to go page by page is not to be given back as a block. */
+static void mown_see_split_page(unsigned long ip, unsigned long parent_ip,
+				struct ftrace_ops *ops,
+				struct ftrace_regs *fregs)
+{
+	struct page *page = (struct page *)mown_ftrace_arg(fregs, 0);
+
+	if (in_nmi() || PageHighMem(page))
+		return;
+	if (mown_hook_takes_calls(ops, parent_ip))
+		mown_redirect(fregs, MOWN_WRAPPER(split_page));
+	else
+		mown_observe_split((unsigned long)page_address(page));
+}
+
+#define MOWN_WATCH_NAMES 3
+
 /**
- * struct mown_watch - a function that frees and passes no tracepoint
- * @name: its name
+ * struct mown_watch - functions that free and pass no tracepoint
+ * @names: theirs, as many as there are
  * @ops: the observer. PERMANENT: while it is on, the kernel refuses to switch
- *	 ftrace off. One each: they are told apart by what is called.
+ *	 ftrace off. As many: they are told apart by what is called.
  * @filtered: @ops has its filter, which it keeps: ftrace_free_filter() leaves
  *	      ops in 6.1 that must not be used again
  * @on: it is registered
  * @dead: it could not be unregistered, as ftrace has switched itself off
  */
 struct mown_watch {
-	const char *name;
+	const char *names[MOWN_WATCH_NAMES];
 	struct ftrace_ops ops;
 	bool filtered;
 	bool on;
@@ -198,36 +260,62 @@ struct mown_watch {
 
 static struct mown_watch mown_watches[] = {
 	{
-		.name = "kvfree_call_rcu",
+		.names = { "kvfree_call_rcu" },
 		.ops = {
 			.func = mown_see_kvfree_call_rcu,
 			.flags = MOWN_WATCH_FLAGS,
 		},
 	}, {
-		.name = "vfree",
+		.names = { "vfree" },
 		.ops = {
 			.func = mown_see_vfree,
 			.flags = MOWN_WATCH_FLAGS,
 		},
 	}, {
-		.name = "kmem_cache_free_bulk",
+		.names = { "kmem_cache_free_bulk" },
 		.ops = {
 			.func = mown_see_free_bulk,
+			.flags = MOWN_WATCH_FLAGS,
+		},
+	}, {
+		.names = {
+			"mempool_free",
+#ifdef CONFIG_HAS_DMA
+			"dma_pool_free",
+			"dma_free_attrs",
+#endif
+		},
+		.ops = {
+			.func = mown_see_pools,
+			.flags = MOWN_WATCH_FLAGS,
+		},
+	}, {
+		.names = { "split_page" },
+		.ops = {
+			.func = mown_see_split_page,
 			.flags = MOWN_WATCH_FLAGS,
 		},
 	},
 };
 
-static bool mown_watch_register(struct mown_watch *watch)
+static bool mown_watch_filter(struct mown_watch *watch)
 {
 	/* ftrace wants to change the name's buffer. */
 	char name[KSYM_NAME_LEN];
+	unsigned int i;
 
-	if (!watch->filtered) {
-		strscpy(name, watch->name, sizeof(name));
-		watch->filtered = !ftrace_set_filter(&watch->ops, name,
-						     strlen(name), 1);
+	for (i = 0; i < MOWN_WATCH_NAMES && watch->names[i]; i++) {
+		strscpy(name, watch->names[i], sizeof(name));
+		if (ftrace_set_filter(&watch->ops, name, strlen(name), !i))
+			return false;
 	}
+	return true;
+}
+
+static bool mown_watch_register(struct mown_watch *watch)
+{
+	if (!watch->filtered)
+		watch->filtered = mown_watch_filter(watch);
 	if (!watch->filtered)
 		return false;
 	if (!register_ftrace_function(&watch->ops))
@@ -261,7 +349,7 @@ static void mown_watches_register(void)
 		if (!watch->on)
 			watch->on = mown_watch_register(watch);
 		if (!watch->on || watch->dead)
-			mown_net_hole = watch->name;
+			mown_net_hole = watch->names[0];
 	}
 }
 
@@ -290,7 +378,7 @@ static void mown_watches_exit(void)
 		/* A hook that stays must not lose its text: nor can we go. */
 		while (watch->on) {
 			pr_emerg_once("ftrace does not let go of %s(): mown stays\n",
-				      watch->name);
+				      watch->names[0]);
 			schedule_timeout_idle(MAX_SCHEDULE_TIMEOUT);
 		}
 		if (watch->filtered)

@@ -69,7 +69,7 @@ const char * const mown_count_help[MOWN_NR_COUNTS] = {
 	[MOWN_UNKNOWN_FREES] = "the same, refused: a bug",
 	[MOWN_DOUBLE_FREES] = "second frees of the module's objects: a bug of whoever frees again",
 	[MOWN_INTERIOR_FREES] = "frees of pointers into the module's objects, refused: a bug",
-	[MOWN_MISMATCHED_FREES] = "frees of the module's objects by a function of another family, refused: a bug",
+	[MOWN_MISMATCHED_FREES] = "frees of the module's objects by a function of another family: a bug",
 	[MOWN_FOREIGN_FREES] = "the module's objects released through mown by another module: no bug as such, refused if policy/foreign_free says so",
 	[MOWN_USE_AFTER_FREES] = "objects found to be written to after they were released: a bug of whoever wrote",
 	[MOWN_OVERFLOWS] = "objects found to be written to behind their end: a bug of whoever wrote",
@@ -204,7 +204,7 @@ void mown_owner_put(struct mown_owner *owner)
 /* The same of a caller: what is nobody's under mown has none. */
 struct mown_owner *mown_caller_owner(const struct mown_caller *caller)
 {
-	return unlikely(caller->way == MOWN_ANYBODY) ? NULL :
+	return unlikely(caller->way >= MOWN_ANYBODY) ? NULL :
 	       mown_owner_find(caller->mod);
 }
 
@@ -358,6 +358,7 @@ unsigned int mown_owner_copy(struct mown_owner *owner,
 				.size = rec->size,
 				.site = rec->site,
 				.freed_site = mown_freed_site(owner, rec),
+				.with = mown_record_with(rec),
 				.when = rec->state == MOWN_LIVE ? rec->when : 0,
 				.pid = rec->pid,
 				.cpu = rec->cpu,

@@ -173,7 +173,7 @@ static void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 		mown_tree_erase(&owner->trees[index], rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (ours)
-		mown_give_back(rec->family, rec->addr, rec->size);
+		mown_give_back(rec);
 	mown_hurry_end();
 	mown_record_free(rec);
 }
@@ -204,6 +204,49 @@ void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes)
 {
 	while (mown_quarantine_over(&owner->quarantine, bytes))
 		mown_quarantine_evict(owner, bytes);
+}
+
+/*
+ * The first slot from *@at on that has an object of the cache: the caller holds
+ * its record then. False if there is none.
+ */
+static bool mown_quarantine_pick(struct mown_quarantine *q, unsigned int *at,
+				 const struct kmem_cache *cache,
+				 struct mown_freed *freed)
+{
+	unsigned long flags;
+
+	freed->rec = NULL;
+	raw_spin_lock_irqsave(&q->lock, flags);
+	if ((int)(*at - q->head) < 0)
+		*at = q->head;
+	for (; q->ring && !freed->rec && *at != q->tail; ++*at) {
+		struct mown_freed *slot = mown_quarantine_slot(q, *at);
+
+		if (!slot->rec || mown_record_with(slot->rec) != cache)
+			continue;
+		*freed = *slot;
+		mown_quarantine_take(q, slot);
+	}
+	raw_spin_unlock_irqrestore(&q->lock, flags);
+	return freed->rec;
+}
+
+/* Give back all objects of a cache, which is to go: nobody frees any more. */
+void mown_quarantine_purge(const struct kmem_cache *cache)
+{
+	struct mown_owner *owner;
+	struct mown_freed freed;
+	unsigned int at;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(owner, &mown_owners, list) {
+		at = READ_ONCE(owner->quarantine.head);
+		while (mown_quarantine_pick(&owner->quarantine, &at, cache,
+					    &freed))
+			mown_evict(owner, &freed);
+	}
+	rcu_read_unlock();
 }
 
 /* A new number for @owner, or for those that have none of their own if NULL. */

@@ -39,10 +39,11 @@ struct mown_rcu_cpu {
 static DEFINE_PER_CPU(struct mown_rcu_cpu, mown_rcu_cpus);
 
 /*
- * Objects of slab caches that wait in batches, at most: their cache must not go.
- * For one that waits by its own head its module waits by rcu_barrier().
+ * Objects of slab caches that wait in batches, and objects of any family that wait
+ * by their own heads: a cache must not go before its objects.
  */
 static atomic_long_t mown_rcu_slabs;
+static atomic_long_t mown_rcu_heads;
 
 /*
  * The grace period of @rec, in state RCU, is over. The caller held the record,
@@ -55,7 +56,6 @@ static void mown_release_waited(struct mown_record *rec,
 	unsigned int index = mown_stripe_index(rec->addr);
 	unsigned long flags, addr = rec->addr;
 	enum mown_family family = rec->family;
-	size_t size = rec->size;
 	struct mown_owner *owner = NULL;
 	struct mown_stripe *stripe;
 	bool keep = false, give;
@@ -72,7 +72,7 @@ static void mown_release_waited(struct mown_record *rec,
 		mown_tree_erase(&owner->trees[index], rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (give)
-		mown_give_back(family, addr, size);
+		mown_give_back(rec);
 	if (family == MOWN_SLAB && !freed->blank)
 		atomic_long_dec(&mown_rcu_slabs);
 	if (keep)
@@ -125,6 +125,7 @@ static void mown_release_by_head(struct rcu_head *head)
 		break;
 	}
 	rcu_read_unlock();
+	atomic_long_dec(&mown_rcu_heads);
 }
 
 static void mown_rcu_batch_func(struct rcu_head *rcu)
@@ -235,7 +236,7 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		if (unlikely(!hold.live))
 			return mown_not_live(&hold, false);
 		pass = hold.owner->dying ||
-		       !mown_families[hold.rec->family].reclaim;
+		       !mown_families[hold.rec->family].waits;
 		if (!pass)
 			slot = mown_rcu_slot();
 		if (likely(slot || head || pass))
@@ -261,10 +262,12 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	}
 	mown_unlock(&hold);
 	trace_free(hold.owner->name, hold.addr, caller->site);
-	if (unlikely(pass))
+	if (unlikely(pass)) {
 		mown_record_free(hold.rec);
-	else if (unlikely(!slot))
+	} else if (unlikely(!slot)) {
+		atomic_long_inc(&mown_rcu_heads);
 		call_rcu(head, mown_release_by_head);
+	}
 	rcu_read_unlock();
 	return pass;
 }
@@ -294,7 +297,8 @@ void mown_rcu_flush(void)
 /* A slab cache is to be destroyed: none of its objects may wait here. */
 void mown_rcu_flush_slabs(void)
 {
-	if (atomic_long_read(&mown_rcu_slabs))
+	if (atomic_long_read(&mown_rcu_slabs) ||
+	    atomic_long_read(&mown_rcu_heads))
 		mown_rcu_flush();
 }
 

@@ -12,32 +12,13 @@
 
 struct mown_stripe mown_stripes[MOWN_STRIPES];
 
-static struct kmem_cache *mown_record_cache;
-
-/* Records dropped where nothing may be freed; mown_home_work frees them. */
-static LLIST_HEAD(mown_home);
-
 static struct mown_record *mown_record_of(struct rb_node *node)
 {
 	return rb_entry_safe(node, struct mown_record, node);
 }
 
-/*
- * A record must not draw on what the caller may (reserves, a zone, the memory
- * cgroup), nor wait longer than the caller would.
- */
-struct mown_record *mown_record_new(gfp_t gfp)
-{
-	gfp &= GFP_KERNEL | GFP_ATOMIC | __GFP_NORETRY | __GFP_RETRY_MAYFAIL;
-	return kmem_cache_alloc(mown_record_cache,
-				gfp | __GFP_NOMEMALLOC | __GFP_NOWARN);
-}
-
-/* Wherever kfree() may be called, with no lock of mown's held. */
-void mown_record_free(struct mown_record *rec)
-{
-	kmem_cache_free(mown_record_cache, rec);
-}
+/* Records dropped where nothing may be freed; mown_home_work frees them. */
+static LLIST_HEAD(mown_home);
 
 static void mown_home_func(struct irq_work *work)
 {
@@ -208,19 +189,11 @@ int mown_record_init(void)
 
 	for (i = 0; i < MOWN_STRIPES; i++)
 		raw_spin_lock_init(&mown_stripes[i].lock);
-	/*
-	 * SLAB_NOLEAKTRACE: a record holds the address of an object, and would
-	 * hide its loss from kmemleak. It also keeps the cache from merging.
-	 */
-	mown_record_cache = kmem_cache_create("mown_record",
-					      sizeof(struct mown_record), 0,
-					      SLAB_HWCACHE_ALIGN |
-					      SLAB_NOLEAKTRACE, NULL);
-	return mown_record_cache ? 0 : -ENOMEM;
+	return mown_magazine_init();
 }
 
 void mown_record_exit(void)
 {
 	mown_record_flush_home();
-	kmem_cache_destroy(mown_record_cache);
+	mown_magazine_exit();
 }

@@ -91,7 +91,7 @@ void mown_redzone_make(struct mown_record *rec, gfp_t gfp,
 		if (!roomy)
 			return;
 		memcpy(roomy, ptr, rec->size);
-		mown_give_back(rec->family, rec->addr, rec->size);
+		mown_give_back(rec);
 		rec->addr = (unsigned long)roomy;
 		if (is_kfence_address(roomy))
 			return;

@@ -64,21 +64,23 @@ static int mown_sites_add(struct mown_sites *sites, unsigned long ip,
 	return 0;
 }
 
-static bool mown_site_wanted(enum mown_sites_of what,
+static bool mown_site_wanted(enum mown_sites_of what, const void *with,
 			     const struct mown_copy *copy)
 {
+	if (with && copy->with != with)
+		return false;
 	return what == MOWN_SITES_ALL ||
 	       (copy->live && !(what == MOWN_SITES_SINCE && copy->marked));
 }
 
 /*
  * Sum up the owner's objects by site: all that are recorded (those released by
- * the place of that, too), the live ones, or the live ones since its checkpoint.
- * The caller frees @sites, whatever this
- * returns.
+ * the place of that, too), the live ones, or the live ones since its checkpoint;
+ * only those that belong to @with, if that is not NULL. The caller frees @sites,
+ * whatever this returns.
  */
 int mown_sites_collect(struct mown_owner *owner, enum mown_sites_of what,
-		       struct mown_sites *sites)
+		       const void *with, struct mown_sites *sites)
 {
 	struct mown_copy copies[MOWN_COPIES];
 	struct mown_cursor cursor = {};
@@ -86,7 +88,7 @@ int mown_sites_collect(struct mown_owner *owner, enum mown_sites_of what,
 
 	while ((nr = mown_owner_copy(owner, &cursor, copies, MOWN_COPIES))) {
 		for (i = 0; i < nr; i++) {
-			if (!mown_site_wanted(what, &copies[i]))
+			if (!mown_site_wanted(what, with, &copies[i]))
 				continue;
 			if (mown_sites_add(sites, copies[i].site, &copies[i]))
 				return -ENOMEM;

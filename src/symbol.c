@@ -139,7 +139,7 @@ void mown_names_intern_init(struct mown_owner *owner)
 	struct mown_sites sites = {};
 	unsigned int i, kept = 0;
 
-	if (!mown_sites_collect(owner, MOWN_SITES_ALL, &sites)) {
+	if (!mown_sites_collect(owner, MOWN_SITES_ALL, NULL, &sites)) {
 		for (i = 0; i < sites.nr; i++)
 			if (mown_in_range(&owner->init, sites.site[i].ip))
 				sites.site[kept++] = sites.site[i];
@@ -169,7 +169,7 @@ void mown_names_intern_elsewhere(struct mown_owner *owner)
 		if (!atomic_long_read(&other->counts[MOWN_TRANSFERRED_IN]))
 			continue;
 		sites = (struct mown_sites) {};
-		if (!mown_sites_collect(other, MOWN_SITES_ALL, &sites))
+		if (!mown_sites_collect(other, MOWN_SITES_ALL, NULL, &sites))
 			mown_names_replace(other,
 					   mown_names_new(other, &sites));
 		mown_sites_free(&sites);

@@ -135,19 +135,22 @@ noinline void mown_try(void)
 	}
 	TRY(mempool_destroy, mempool_destroy(pool));
 
-	TRY(alloc_pages, page = alloc_pages(GFP_KERNEL, 0));
-	if (page)
-		__free_pages(page, 0);
+	TRY(alloc_pages, page = alloc_pages(GFP_KERNEL, 1));
+	if (page) {
+		TRY(split_page, split_page(page, 1));
+		TRY(__free_pages, __free_pages(page, 0));
+		__free_pages(page + 1, 0);
+	}
 	TRY(__alloc_pages, page = __alloc_pages(GFP_KERNEL, 0, node, NULL));
 	if (page)
 		__free_pages(page, 0);
 	TRY(__get_free_pages, addr = __get_free_pages(GFP_KERNEL, 1));
-	free_pages(addr, 1);
+	TRY(free_pages, free_pages(addr, 1));
 	TRY(get_zeroed_page, addr = get_zeroed_page(GFP_KERNEL));
 	free_pages(addr, 0);
 	TRY(alloc_pages_exact, ptr = alloc_pages_exact(PAGE_SIZE, GFP_KERNEL));
 	if (ptr)
-		free_pages_exact(ptr, PAGE_SIZE);
+		TRY(free_pages_exact, free_pages_exact(ptr, PAGE_SIZE));
 	TRY(__alloc_percpu, cookie = __alloc_percpu(8, 8));
 	TRY(free_percpu, free_percpu(cookie));
 	TRY(__alloc_percpu_gfp, cookie = __alloc_percpu_gfp(8, 8, GFP_KERNEL));

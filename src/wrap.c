@@ -19,26 +19,24 @@ DEFINE_SRCU(mown_wrappers);
 
 /* ---- Allocation ---- */
 
-/*
- * Record what the function has returned to the caller at @site. Where an
- * address does not say how to give the object back, no knob makes it fail.
- */
-static void *mown_hooked(void *ptr, size_t size, gfp_t gfp,
-			 enum mown_family family, unsigned long site)
+/* Record what the function has returned to the caller at @site. */
+static void *mown_hooked_with(void *ptr, size_t size, gfp_t gfp,
+			      enum mown_family family, const void *with,
+			      unsigned long site)
 {
 	struct mown_caller caller;
 
 	if (IS_ERR_OR_NULL(ptr) || !mown_hook_caller(&caller, site))
 		return ptr;
-	if (!mown_families[family].give_back) {
-		int as = mown_recorded_as((unsigned long)ptr);
-
-		/* What a module's own functions have served has been had. */
-		if (as >= 0 && as != family)
-			return ptr;
-		gfp |= __GFP_NOFAIL;
-	}
+	caller.family = family;
+	caller.with = with;
 	return mown_track(ptr, size, gfp, family, &caller);
+}
+
+static void *mown_hooked(void *ptr, size_t size, gfp_t gfp,
+			 enum mown_family family, unsigned long site)
+{
+	return mown_hooked_with(ptr, size, gfp, family, NULL, site);
 }
 
 /* Of kmalloc() or of vmalloc(), as the address says. */
@@ -58,6 +56,22 @@ static struct page *mown_hooked_pages(struct page *page, gfp_t gfp,
 			 MOWN_PAGES, site))
 		return NULL;
 	return page;
+}
+
+/* Each of them is an object. */
+static void *mown_hooked_exact(void *addr, size_t size, gfp_t gfp,
+			       unsigned long site)
+{
+	struct mown_caller caller;
+	size_t at;
+
+	if (addr && mown_hook_caller(&caller, site)) {
+		caller.family = MOWN_PAGES;
+		for (at = 0; at < size; at += PAGE_SIZE)
+			mown_track(addr + at, PAGE_SIZE, gfp | __GFP_NOFAIL,
+				   MOWN_PAGES, &caller);
+	}
+	return addr;
 }
 
 #define MOWN_WRAP(type, name, params, args, hooked)			\
@@ -131,14 +145,19 @@ MOWN_WRAP_ALLOC(vmalloc_user, (unsigned long size), (size), size,
 MOWN_WRAP_ALLOC(vmalloc_32_user, (unsigned long size), (size), size,
 		GFP_KERNEL_ACCOUNT, MOWN_VMALLOC)
 
-MOWN_WRAP_ALLOC(kmem_cache_alloc, (struct kmem_cache *cache, gfp_t gfp),
-		(cache, gfp), kmem_cache_size(cache), gfp, MOWN_SLAB)
-MOWN_WRAP_ALLOC(kmem_cache_alloc_node,
-		(struct kmem_cache *cache, gfp_t gfp, int node),
-		(cache, gfp, node), kmem_cache_size(cache), gfp, MOWN_SLAB)
-MOWN_WRAP_ALLOC(kmem_cache_alloc_lru,
-		(struct kmem_cache *cache, struct list_lru *lru, gfp_t gfp),
-		(cache, lru, gfp), kmem_cache_size(cache), gfp, MOWN_SLAB)
+#define MOWN_WRAP_SLAB(name, params, args)				\
+	MOWN_WRAP(void *, name, params, args,				\
+		  mown_hooked_with(ret, kmem_cache_size(cache), gfp,	\
+				   MOWN_SLAB, cache, site))
+
+MOWN_WRAP_SLAB(kmem_cache_alloc, (struct kmem_cache *cache, gfp_t gfp),
+	       (cache, gfp))
+MOWN_WRAP_SLAB(kmem_cache_alloc_node,
+	       (struct kmem_cache *cache, gfp_t gfp, int node),
+	       (cache, gfp, node))
+MOWN_WRAP_SLAB(kmem_cache_alloc_lru,
+	       (struct kmem_cache *cache, struct list_lru *lru, gfp_t gfp),
+	       (cache, lru, gfp))
 
 static int mown_hooked_bulk(struct kmem_cache *cache, gfp_t gfp, int nr,
 			    void **ptrs, unsigned long site)
@@ -147,8 +166,8 @@ static int mown_hooked_bulk(struct kmem_cache *cache, gfp_t gfp, int nr,
 
 	/* All or none, so that no knob may fail one of them. */
 	for (i = 0; i < nr; i++)
-		mown_hooked(ptrs[i], kmem_cache_size(cache),
-			    gfp | __GFP_NOFAIL, MOWN_SLAB, site);
+		mown_hooked_with(ptrs[i], kmem_cache_size(cache),
+				 gfp | __GFP_NOFAIL, MOWN_SLAB, cache, site);
 	return nr;
 }
 
@@ -157,33 +176,29 @@ MOWN_WRAP(int, kmem_cache_alloc_bulk,
 	  (cache, gfp, nr, ptrs),
 	  mown_hooked_bulk(cache, gfp, ret, ptrs, site))
 
-/*
- * A cache that another one serves, being alike, would be an address that is
- * allocated twice: a flag that allows no such sharing keeps them apart. It also
- * hides the cache's objects from kmemleak, so not where there is that.
- */
-#ifdef CONFIG_DEBUG_KMEMLEAK
-#define MOWN_CACHE_FLAGS 0
-#define mown_hooked_cache(cache, site) (cache)
-#else
-#define MOWN_CACHE_FLAGS SLAB_NOLEAKTRACE
-/* Who has the kernel panic without a cache must not go without one. */
-#define mown_hooked_cache(cache, site)					\
-	mown_hooked(cache, 1, flags & SLAB_PANIC ?			\
-		    GFP_KERNEL | __GFP_NOFAIL : GFP_KERNEL, MOWN_CACHE, site)
-#endif
+static struct kmem_cache *mown_hooked_cache(struct kmem_cache *cache,
+					    slab_flags_t flags, bool has_ctor,
+					    unsigned long site)
+{
+	struct mown_caller caller;
+
+	if (!cache || !mown_hook_caller(&caller, site))
+		return cache;
+	caller.family = MOWN_CACHE;
+	return mown_cache_track(cache, flags, has_ctor, &caller);
+}
 
 MOWN_WRAP(struct kmem_cache *, kmem_cache_create,
 	  (const char *name, unsigned int size, unsigned int align,
 	   slab_flags_t flags, void (*ctor)(void *)),
-	  (name, size, align, flags | MOWN_CACHE_FLAGS, ctor),
-	  mown_hooked_cache(ret, site))
+	  (name, size, align, flags | __MOWN_CACHE_FLAGS, ctor),
+	  mown_hooked_cache(ret, flags, ctor, site))
 MOWN_WRAP(struct kmem_cache *, kmem_cache_create_usercopy,
 	  (const char *name, unsigned int size, unsigned int align,
 	   slab_flags_t flags, unsigned int useroffset, unsigned int usersize,
 	   void (*ctor)(void *)),
-	  (name, size, align, flags | MOWN_CACHE_FLAGS, useroffset, usersize,
-	   ctor), mown_hooked_cache(ret, site))
+	  (name, size, align, flags | __MOWN_CACHE_FLAGS, useroffset, usersize,
+	   ctor), mown_hooked_cache(ret, flags, ctor, site))
 
 MOWN_WRAP(mempool_t *, mempool_create,
 	  (int min, mempool_alloc_t *alloc, mempool_free_t *free, void *data),
@@ -194,18 +209,20 @@ MOWN_WRAP(mempool_t *, mempool_create_node,
 	   gfp_t gfp, int node), (min, alloc, free, data, gfp, node),
 	  mown_hooked(ret, sizeof(mempool_t), gfp, MOWN_MEMPOOL, site))
 
-/* As far as the pool says; a page is its struct page here. */
-static size_t mown_element_size(const mempool_t *pool)
+static void *mown_hooked_element(void *ptr, gfp_t gfp, const mempool_t *pool,
+				 unsigned long site)
 {
-	if (pool->alloc == mempool_alloc_slab)
-		return kmem_cache_size(pool->pool_data);
-	if (pool->alloc == mempool_kmalloc)
-		return (size_t)pool->pool_data;
-	return 1;
+	struct mown_caller caller;
+
+	if (!ptr || !mown_hook_caller(&caller, site))
+		return ptr;
+	caller.family = MOWN_ELEMENT;
+	caller.with = pool;
+	return mown_element_track(ptr, gfp, &caller);
 }
 
 MOWN_WRAP(void *, mempool_alloc, (mempool_t *pool, gfp_t gfp), (pool, gfp),
-	  mown_hooked(ret, mown_element_size(pool), gfp, MOWN_ELEMENT, site))
+	  mown_hooked_element(ret, gfp, pool, site))
 
 MOWN_WRAP(struct page *, alloc_pages, (gfp_t gfp, unsigned int order),
 	  (gfp, order), mown_hooked_pages(ret, gfp, order, site))
@@ -217,30 +234,55 @@ MOWN_WRAP(unsigned long, __get_free_pages, (gfp_t gfp, unsigned int order),
 	  mown_hooked((void *)ret, PAGE_SIZE << order, gfp, MOWN_PAGES, site))
 MOWN_WRAP(unsigned long, get_zeroed_page, (gfp_t gfp), (gfp),
 	  mown_hooked((void *)ret, PAGE_SIZE, gfp, MOWN_PAGES, site))
-/* No block of an order, but pages: they are not to be given back as one. */
 MOWN_WRAP(void *, alloc_pages_exact, (size_t size, gfp_t gfp), (size, gfp),
-	  mown_hooked(ret, PAGE_ALIGN(size), gfp | __GFP_NOFAIL, MOWN_PAGES,
-		      site))
+	  mown_hooked_exact(ret, size, gfp, site))
+
+static void __percpu *mown_hooked_percpu(void __percpu *cookie, size_t size,
+					 gfp_t gfp, unsigned long site)
+{
+	if (cookie && !mown_hooked((void *)mown_percpu_key((__force void *)
+							   cookie), size, gfp,
+				   MOWN_PERCPU, site))
+		return NULL;
+	return cookie;
+}
 
 MOWN_WRAP(void __percpu *, __alloc_percpu, (size_t size, size_t align),
-	  (size, align),
-	  mown_hooked((__force void *)ret, size, GFP_KERNEL, MOWN_PERCPU, site))
+	  (size, align), mown_hooked_percpu(ret, size, GFP_KERNEL, site))
 MOWN_WRAP(void __percpu *, __alloc_percpu_gfp,
 	  (size_t size, size_t align, gfp_t gfp), (size, align, gfp),
-	  mown_hooked((__force void *)ret, size, gfp, MOWN_PERCPU, site))
+	  mown_hooked_percpu(ret, size, gfp, site))
 
-MOWN_WRAP(void *, dma_alloc_attrs,
-	  (struct device *dev, size_t size, dma_addr_t *handle, gfp_t gfp,
-	   unsigned long attrs), (dev, size, handle, gfp, attrs),
-	  attrs & DMA_ATTR_NO_KERNEL_MAPPING ? ret :
-	  mown_hooked(ret, size, gfp, MOWN_DMA, site))
-MOWN_WRAP(struct dma_pool *, dma_pool_create,
-	  (const char *name, struct device *dev, size_t size, size_t align,
-	   size_t boundary), (name, dev, size, align, boundary),
-	  mown_hooked(ret, 1, GFP_KERNEL, MOWN_DMA_POOL, site))
-MOWN_WRAP_ALLOC(dma_pool_alloc,
-		(struct dma_pool *pool, gfp_t gfp, dma_addr_t *handle),
-		(pool, gfp, handle), 1, gfp, MOWN_DMA_BLOCK)
+#define MOWN_WRAP_DMA(type, name, params, args, alloc, _family)		\
+type mown_wrap_##name params						\
+{									\
+	int idx = srcu_read_lock(&mown_wrappers);			\
+	struct mown_caller caller;					\
+	type ret;							\
+									\
+	if (mown_hook_caller(&caller, _RET_IP_)) {			\
+		caller.family = _family;				\
+		ret = alloc;						\
+	} else {							\
+		ret = name args;					\
+	}								\
+	srcu_read_unlock(&mown_wrappers, idx);				\
+	return ret;							\
+}
+
+MOWN_WRAP_DMA(void *, dma_alloc_attrs,
+	      (struct device *dev, size_t size, dma_addr_t *handle, gfp_t gfp,
+	       unsigned long attrs), (dev, size, handle, gfp, attrs),
+	      mown_dma_alloc(dev, size, handle, gfp, attrs, &caller), MOWN_DMA)
+MOWN_WRAP_DMA(struct dma_pool *, dma_pool_create,
+	      (const char *name, struct device *dev, size_t size, size_t align,
+	       size_t boundary), (name, dev, size, align, boundary),
+	      mown_dma_pool_new(name, dev, size, align, boundary, &caller),
+	      MOWN_DMA_POOL)
+MOWN_WRAP_DMA(void *, dma_pool_alloc,
+	      (struct dma_pool *pool, gfp_t gfp, dma_addr_t *handle),
+	      (pool, gfp, handle),
+	      mown_dma_block_alloc(pool, gfp, handle, &caller), MOWN_DMA_BLOCK)
 
 void *mown_wrap_krealloc(const void *ptr, size_t size, gfp_t gfp)
 {
@@ -258,9 +300,13 @@ void *mown_wrap_krealloc(const void *ptr, size_t size, gfp_t gfp)
 
 /* ---- Release ---- */
 
-/* True if the function is to be called for @ptr. */
-static bool mown_hooked_free(const void *ptr, unsigned int frees,
-			     bool sensitive, unsigned long site)
+/*
+ * True if the function is to be called for @ptr. It names @with and @size, if they
+ * are not NULL or 0.
+ */
+static bool mown_hooked_free_as(const void *ptr, enum mown_family family,
+				unsigned int frees, const void *with,
+				size_t size, bool sensitive, unsigned long site)
 {
 	struct mown_caller caller;
 
@@ -270,16 +316,28 @@ static bool mown_hooked_free(const void *ptr, unsigned int frees,
 	if (!mown_hook_caller(&caller, site) &&
 	    mown_recorded_as((unsigned long)ptr) < 0)
 		return true;
+	caller.family = family;
 	caller.frees = frees;
+	caller.with = with;
+	caller.size = size;
 	return mown_release(ptr, &caller, sensitive);
+}
+
+static bool mown_hooked_free(const void *ptr, unsigned int frees,
+			     bool sensitive, unsigned long site)
+{
+	return mown_hooked_free_as(ptr, __ffs(frees), frees, NULL, 0, sensitive,
+				   site);
 }
 
 /* The same of a family whose memory another's record may stand for. */
 static bool mown_hooked_free_of(const void *ptr, enum mown_family family,
+				const void *with, size_t size,
 				unsigned long site)
 {
 	return mown_recorded_as((unsigned long)ptr) != family ||
-	       mown_hooked_free(ptr, BIT(family), false, site);
+	       mown_hooked_free_as(ptr, family, BIT(family), with, size, false,
+				   site);
 }
 
 #define MOWN_WRAP_FREE(name, params, args, ptr, frees, sensitive)	\
@@ -300,44 +358,90 @@ MOWN_WRAP_FREE(kvfree, (const void *ptr), (ptr), ptr, MOWN_FREES_KVFREE, false)
 MOWN_WRAP_FREE(kvfree_sensitive, (const void *ptr, size_t len), (ptr, len), ptr,
 	       MOWN_FREES_KVFREE, true)
 MOWN_WRAP_FREE(vfree, (const void *ptr), (ptr), ptr, BIT(MOWN_VMALLOC), false)
-MOWN_WRAP_FREE(kmem_cache_free, (struct kmem_cache *cache, void *ptr),
-	       (cache, ptr), ptr, MOWN_FREES_SLAB, false)
 MOWN_WRAP_FREE(mempool_destroy, (mempool_t *pool), (pool), pool,
 	       BIT(MOWN_MEMPOOL), false)
-MOWN_WRAP_FREE(free_percpu, (void __percpu *ptr), (ptr), (__force void *)ptr,
-	       BIT(MOWN_PERCPU), false)
 MOWN_WRAP_FREE(dma_pool_destroy, (struct dma_pool *pool), (pool), pool,
 	       BIT(MOWN_DMA_POOL), false)
 
-#define MOWN_WRAP_FREE_OF(name, params, args, ptr, family)		\
+static bool mown_hooked_free_percpu(const void *cookie, unsigned long site)
+{
+	return !cookie || mown_hooked_free_as((void *)mown_percpu_key(cookie),
+					      MOWN_PERCPU, BIT(MOWN_PERCPU),
+					      NULL, 0, false, site);
+}
+
+#define MOWN_WRAP_FREE_IF(name, params, args, call)			\
 void mown_wrap_##name params						\
 {									\
 	int idx = srcu_read_lock(&mown_wrappers);			\
+	unsigned long site = _RET_IP_;					\
 									\
-	if (mown_hooked_free_of(ptr, family, _RET_IP_))			\
+	if (call)							\
 		name args;						\
 	srcu_read_unlock(&mown_wrappers, idx);				\
 }
 
+MOWN_WRAP_FREE_IF(kmem_cache_free, (struct kmem_cache *cache, void *ptr),
+		  (cache, ptr),
+		  mown_hooked_free_as(ptr, MOWN_SLAB, MOWN_FREES_SLAB, cache, 0,
+				      false, site))
 /* It goes back to its pool: what the module's own function allocated stays. */
-MOWN_WRAP_FREE_OF(mempool_free, (void *ptr, mempool_t *pool), (ptr, pool), ptr,
-		  MOWN_ELEMENT)
-MOWN_WRAP_FREE_OF(dma_free_attrs,
+MOWN_WRAP_FREE_IF(mempool_free, (void *ptr, mempool_t *pool), (ptr, pool),
+		  mown_hooked_free_of(ptr, MOWN_ELEMENT, pool, 0, site))
+MOWN_WRAP_FREE_IF(dma_free_attrs,
 		  (struct device *dev, size_t size, void *ptr,
 		   dma_addr_t handle, unsigned long attrs),
-		  (dev, size, ptr, handle, attrs), ptr, MOWN_DMA)
-MOWN_WRAP_FREE_OF(dma_pool_free,
+		  (dev, size, ptr, handle, attrs),
+		  mown_hooked_free_of(ptr, MOWN_DMA, dev, size, site))
+MOWN_WRAP_FREE_IF(dma_pool_free,
 		  (struct dma_pool *pool, void *ptr, dma_addr_t handle),
-		  (pool, ptr, handle), ptr, MOWN_DMA_BLOCK)
+		  (pool, ptr, handle),
+		  mown_hooked_free_of(ptr, MOWN_DMA_BLOCK, pool, 0, site))
+MOWN_WRAP_FREE_IF(__free_pages, (struct page *page, unsigned int order),
+		  (page, order),
+		  mown_hooked_free_as(__mown_page_address(page), MOWN_PAGES,
+				      BIT(MOWN_PAGES), NULL,
+				      __mown_order_size(order), false, site))
+MOWN_WRAP_FREE_IF(free_pages, (unsigned long addr, unsigned int order),
+		  (addr, order),
+		  mown_hooked_free_as((void *)addr, MOWN_PAGES,
+				      BIT(MOWN_PAGES), NULL,
+				      __mown_order_size(order), false, site))
+MOWN_WRAP_FREE_IF(free_percpu, (void __percpu *ptr), (ptr),
+		  mown_hooked_free_percpu((__force void *)ptr, site))
+
+/* Page by page, as the kernel does. */
+void mown_wrap_free_pages_exact(void *addr, size_t size)
+{
+	int idx = srcu_read_lock(&mown_wrappers);
+	size_t at;
+
+	for (at = 0; addr && at < size; at += PAGE_SIZE)
+		if (mown_hooked_free_as(addr + at, MOWN_PAGES, BIT(MOWN_PAGES),
+					NULL, PAGE_SIZE, false, _RET_IP_))
+			free_page((unsigned long)addr + at);
+	srcu_read_unlock(&mown_wrappers, idx);
+}
+
+void mown_wrap_split_page(struct page *page, unsigned int order)
+{
+	int idx = srcu_read_lock(&mown_wrappers);
+
+	if (!PageHighMem(page))
+		mown_split((unsigned long)page_address(page));
+	split_page(page, order);
+	srcu_read_unlock(&mown_wrappers, idx);
+}
 
 void mown_wrap_kmem_cache_destroy(struct kmem_cache *cache)
 {
 	int idx = srcu_read_lock(&mown_wrappers);
 
-	if (cache)
-		mown_rcu_flush_slabs();
-	if (mown_hooked_free(cache, BIT(MOWN_CACHE), false, _RET_IP_))
+	if (mown_hooked_free(cache, BIT(MOWN_CACHE), false, _RET_IP_)) {
+		if (cache)
+			mown_cache_ends(cache);
 		kmem_cache_destroy(cache);
+	}
 	srcu_read_unlock(&mown_wrappers, idx);
 }
 
@@ -349,7 +453,8 @@ void mown_wrap_kmem_cache_free_bulk(struct kmem_cache *cache, size_t nr,
 	size_t i, left = 0;
 
 	for (i = 0; i < nr; i++)
-		if (mown_hooked_free(ptrs[i], frees, false, _RET_IP_))
+		if (mown_hooked_free_as(ptrs[i], cache ? MOWN_SLAB : MOWN_KMALLOC,
+					frees, cache, 0, false, _RET_IP_))
 			ptrs[left++] = ptrs[i];
 	if (left)
 		kmem_cache_free_bulk(cache, left, ptrs);

@@ -6,6 +6,7 @@
  * falls after it, by the policy.
  */
 #include <linux/ctype.h>
+#include <linux/err.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
@@ -146,6 +147,46 @@ static bool mown_describe_interior(struct mown_event *event,
 	return rec;
 }
 
+/* What the caller of a release named, which is looked up as @addr. */
+static unsigned long mown_named(const struct mown_caller *caller,
+				unsigned long addr)
+{
+	return caller->family == MOWN_PERCPU && caller->way < MOWN_ANYBODY ?
+	       (unsigned long)mown_percpu_cookie(addr) : addr;
+}
+
+/*
+ * What is freed as an object for each CPU may be an address of any other family's,
+ * and what is freed as one of these may be an object for each CPU. False if it is
+ * not, or not live.
+ */
+static bool mown_describe_other_space(struct mown_event *event,
+				      const struct mown_caller *caller)
+{
+	bool percpu = caller->family == MOWN_PERCPU;
+	unsigned long flags, addr = percpu ? event->ptr :
+				    mown_percpu_key((void *)event->ptr);
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	bool found;
+
+	if (!mown_maybe_recorded(addr))
+		return false;
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, addr, NULL, &owner);
+	found = rec && rec->state == MOWN_LIVE &&
+		percpu != (rec->family == MOWN_PERCPU);
+	if (found) {
+		mown_describe_object(event, owner, rec);
+		/* It is its start that is named, by another number. */
+		event->ptr = rec->addr;
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return found;
+}
+
 /*
  * No live object that @caller may free starts at what it frees; @event says so,
  * and which released or foreign one does, if any. Returns whether the free is
@@ -153,13 +194,16 @@ static bool mown_describe_interior(struct mown_event *event,
  * for sure.
  */
 static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
-			    const struct mown_caller *caller, bool resize)
+			    const struct mown_caller *caller, bool mismatched,
+			    bool resize)
 {
 	enum mown_word word = mown_policy(me, MOWN_UNKNOWN_FREE);
+	bool is_error;
 
+	if (!event->object && mown_describe_other_space(event, caller))
+		mismatched = true;
 	event->now.stack = mown_stack_save(caller, GFP_NOWAIT);
-	if (event->object && !event->released &&
-	    !(caller->frees & BIT(event->family))) {
+	if (event->object && !event->released && mismatched) {
 		event->violation = MOWN_MISMATCHED_FREE;
 		event->action = "refused; the object stays allocated";
 		mown_count(event->owner, MOWN_MISMATCHED_FREES);
@@ -194,15 +238,17 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		mown_report(event);
 		return false;
 	}
-	if (mown_untracked_freed(me, resize))
+	/* No memory is there, ever: to the kernel it would be the end. */
+	is_error = IS_ERR_VALUE(event->ptr);
+	if (!is_error && mown_untracked_freed(me, resize))
 		return true;
 	if (word == MOWN_AUTO)
 		word = caller->way == MOWN_API ? MOWN_WARN : MOWN_PASS;
-	if (word == MOWN_PASS) {
+	if (word == MOWN_PASS && !is_error) {
 		mown_count(me, MOWN_UNKNOWN_PASSED);
 		return true;
 	}
-	if (mown_untracked_freed_any(resize))
+	if (!is_error && mown_untracked_freed_any(resize))
 		return true;
 	event->owner = me;
 	event->violation = MOWN_UNKNOWN_FREE;
@@ -220,6 +266,11 @@ static bool mown_is_none_of_ours(const struct mown_hold *hold)
 {
 	if (hold->caller->way == MOWN_ATTACHED && !hold->me && !hold->rec)
 		return true;
+	/* Pages that somebody else holds were released before, rightly. */
+	if (hold->rec && hold->rec->family == MOWN_PAGES &&
+	    hold->rec->state == MOWN_ELSEWHERE &&
+	    hold->caller->frees & BIT(MOWN_PAGES))
+		return true;
 	return hold->caller->way == MOWN_ANYBODY &&
 	       (!hold->rec || hold->rec->state == MOWN_ELSEWHERE);
 }
@@ -232,15 +283,52 @@ bool mown_not_live(struct mown_hold *hold, bool resize)
 	__releases(&hold->stripe->lock) __releases(RCU)
 {
 	bool pass = hold->stale || mown_is_none_of_ours(hold);
+	const struct mown_caller *caller = hold->caller;
+	bool mismatched = hold->rec && mown_is_mismatched(hold);
+	bool foreign = hold->rec && hold->owner != hold->me &&
+		       hold->rec->family != caller->family;
 	struct mown_event event;
 
-	mown_describe_call(&event, hold->addr, hold->caller->site);
+	mown_describe_call(&event, mown_named(caller, hold->addr),
+			   caller->site);
 	if (hold->rec)
 		mown_describe_object(&event, hold->owner, hold->rec);
 	mown_unlock(hold);
 	/* What took the place of a stale record may be anybody's. */
-	pass = pass ||
-	       mown_wrong_free(&event, hold->me, hold->caller, resize);
+	if (foreign && mown_serves(hold->owner, caller))
+		pass = true;
+	if (caller->way == MOWN_DEVICE)
+		pass = !hold->rec;
+	else if (!pass)
+		pass = mown_wrong_free(&event, hold->me, caller, mismatched,
+				       resize);
 	rcu_read_unlock();
 	return pass;
+}
+
+/*
+ * @hold has plain memory, and is released by a function of plain memory that is
+ * not its family's, or names another cache: report that, and have the right
+ * function release it. Returns false: nobody else is to free it.
+ */
+bool mown_rescue(struct mown_hold *hold, u32 stack, bool sensitive)
+	__releases(&hold->stripe->lock) __releases(RCU)
+{
+	struct mown_event event;
+	struct mown_record *rec;
+
+	mown_describe_call(&event, hold->addr, hold->caller->site);
+	mown_describe_object(&event, hold->owner, hold->rec);
+	event.now.stack = stack;
+	event.violation = MOWN_MISMATCHED_FREE;
+	event.action = "released by the function of its own family";
+	rec = mown_let_go(hold, stack, sensitive);
+	mown_count(hold->owner, MOWN_MISMATCHED_FREES);
+	mown_report(&event);
+	if (rec) {
+		mown_give_back(rec);
+		mown_record_free(rec);
+	}
+	rcu_read_unlock();
+	return false;
 }
