@@ -1,104 +1,310 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Count what pairs of an allocation and its free cost. The modules of it differ
- * in how they call the heap: HEAP(name) is the name of a function.
+ * Count what an allocation and its free cost. The modules made of this differ in
+ * how they call the heap: HEAP(name) is the name of a function.
  *
- * Write "SIZE" to the parameter "run": batches of pairs of that many bytes are
- * made with interrupts off, and "result" then reads the median batch, in the
- * ticks of the time stamp counter (with QEMU's -icount, instructions) for
- * BENCH_PAIRS pairs. "live" objects are there all the time.
+ * Write to the parameter "hold":
+ *	FAMILY SIZE LIVE	so many objects live from now on, all the time
+ * and then to "run":
+ *	ORDER BATCHES
+ * where ORDER is
+ *	pair	an object is allocated and freed at once
+ *	lifo	the newest of the live objects is freed, and one allocated
+ *	fifo	the oldest
+ *	random	any
+ * "result" then reads "ALLOC FREE": what BENCH_PAIRS allocations and frees cost, in
+ * ticks of the time stamp counter (with QEMU's -icount, instructions) less those of
+ * reading it: the median of the batches.
  */
+#include <linux/device.h>
+#include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/platform_device.h>
+#include <linux/prandom.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/timex.h>
+#include <linux/vmalloc.h>
 
-#define BENCH_BATCHES 31
+#define BENCH_BATCHES 31	/* at most */
 #define BENCH_PAIRS 200
 
-static unsigned int live;
-module_param(live, uint, 0444);
-MODULE_PARM_DESC(live, "objects that live all the time");
+static struct kmem_cache *bench_cache;
+static struct platform_device *bench_device;
+static size_t bench_size = 64;
+static unsigned long bench_live;
+static void **bench_objects;
+static char bench_result[48];
 
-static unsigned long result;
-module_param(result, ulong, 0444);
-MODULE_PARM_DESC(result, "ticks of the median batch");
+/* ---- Families: the calls are in functions of their own, as a module's are ---- */
 
-static void **bench_live;
-
-static noinline void bench_pair(size_t size)
+static noinline void *bench_alloc_kmalloc(void)
 {
-	void *ptr = HEAP(kmalloc)(size, GFP_KERNEL);
+	return HEAP(kmalloc)(bench_size, GFP_KERNEL);
+}
 
-	OPTIMIZER_HIDE_VAR(ptr);
+static noinline void bench_free_kmalloc(void *ptr)
+{
 	HEAP(kfree)(ptr);
 	barrier();
 }
 
-static int bench_less(const void *a, const void *b)
+static noinline void *bench_alloc_vmalloc(void)
 {
-	return *(const u64 *)a < *(const u64 *)b ? -1 : 1;
+	return HEAP(vmalloc)(bench_size);
+}
+
+static noinline void bench_free_vmalloc(void *ptr)
+{
+	HEAP(vfree)(ptr);
+	barrier();
+}
+
+static noinline void *bench_alloc_pages(void)
+{
+	return (void *)HEAP(__get_free_pages)(GFP_KERNEL, get_order(bench_size));
+}
+
+static noinline void bench_free_pages(void *ptr)
+{
+	HEAP(free_pages)((unsigned long)ptr, get_order(bench_size));
+	barrier();
+}
+
+static noinline void *bench_alloc_slab(void)
+{
+	return HEAP(kmem_cache_alloc)(bench_cache, GFP_KERNEL);
+}
+
+static noinline void bench_free_slab(void *ptr)
+{
+	HEAP(kmem_cache_free)(bench_cache, ptr);
+	barrier();
+}
+
+static noinline void *bench_alloc_devm(void)
+{
+	return HEAP(devm_kmalloc)(&bench_device->dev, bench_size, GFP_KERNEL);
+}
+
+static noinline void bench_free_devm(void *ptr)
+{
+	HEAP(devm_kfree)(&bench_device->dev, ptr);
+	barrier();
+}
+
+struct bench_family {
+	const char *name;
+	void *(*alloc)(void);
+	void (*free)(void *ptr);
+	/* What may not be done with interrupts off. */
+	bool waits;
+};
+
+static const struct bench_family bench_families[] = {
+	{ "kmalloc", bench_alloc_kmalloc, bench_free_kmalloc },
+	{ "vmalloc", bench_alloc_vmalloc, bench_free_vmalloc, true },
+	{ "pages", bench_alloc_pages, bench_free_pages },
+	{ "slab", bench_alloc_slab, bench_free_slab },
+	{ "devm", bench_alloc_devm, bench_free_devm },
+};
+
+static const struct bench_family *bench_family = &bench_families[0];
+
+/* ---- What lives all the time ---- */
+
+static void bench_let_go(void)
+{
+	/* The newest first: the kernel's own list of a device's is slow else. */
+	while (bench_live)
+		bench_family->free(bench_objects[--bench_live]);
+	kvfree(bench_objects);
+	bench_objects = NULL;
+	if (bench_cache)
+		HEAP(kmem_cache_destroy)(bench_cache);
+	bench_cache = NULL;
+}
+
+static int bench_fill(unsigned long live)
+{
+	bench_cache = HEAP(kmem_cache_create)("mown_bench", bench_size, 0,
+					      0, NULL);
+	bench_objects = kvcalloc(live + 1, sizeof(*bench_objects), GFP_KERNEL);
+	if (!bench_objects || !bench_cache)
+		return -ENOMEM;
+	while (bench_live < live) {
+		void *ptr = bench_family->alloc();
+
+		if (!ptr)
+			return -ENOMEM;
+		bench_objects[bench_live++] = ptr;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int bench_hold(const char *val, const struct kernel_param *kp)
+{
+	unsigned long live;
+	char name[16];
+	size_t size;
+	int i, err;
+
+	if (sscanf(val, "%15s %zu %lu", name, &size, &live) != 3 || !size ||
+	    size > KMALLOC_MAX_SIZE)
+		return -EINVAL;
+	for (i = 0; i < ARRAY_SIZE(bench_families); i++) {
+		if (strcmp(bench_families[i].name, name))
+			continue;
+		bench_let_go();
+		bench_family = &bench_families[i];
+		prandom_seed_state(&bench_rnd, 1);
+		bench_size = size;
+		err = bench_fill(live);
+		if (err)
+			bench_let_go();
+		return err;
+	}
+	return -EINVAL;
+}
+
+static const struct kernel_param_ops bench_hold_ops = { .set = bench_hold };
+module_param_cb(hold, &bench_hold_ops, NULL, 0200);
+MODULE_PARM_DESC(hold, "FAMILY SIZE LIVE: so many objects live from now on");
+
+/* ---- Batches ---- */
+
+enum bench_order { BENCH_PAIR, BENCH_LIFO, BENCH_FIFO, BENCH_RANDOM };
+
+static const char * const bench_orders[] = { "pair", "lifo", "fifo", "random" };
+
+static struct rnd_state bench_rnd;
+
+/* Which of the live objects is the next to go. */
+static unsigned long bench_next(enum bench_order order)
+{
+	static unsigned long oldest;
+
+	if (order == BENCH_RANDOM)
+		return prandom_u32_state(&bench_rnd) % bench_live;
+	if (order == BENCH_LIFO)
+		return bench_live - 1;
+	oldest = (oldest + 1) % bench_live;
+	return oldest;
+}
+
+struct bench_batch {
+	u64 alloc;
+	u64 free;
+	u64 both;
+};
+
+/* Ticks from one look at the clock to the next. */
+static u64 bench_clock(void)
+{
+	u64 least = U64_MAX;
+	int i;
+
+	for (i = 0; i < BENCH_PAIRS; i++) {
+		u64 start = get_cycles();
+
+		least = min(least, get_cycles() - start);
+	}
+	return least;
+}
+
+static void bench_batch(struct bench_batch *batch, enum bench_order order)
+{
+	u64 start, middle, now;
+	unsigned long flags = 0, at;
+	unsigned int i;
+	void *ptr;
+
+	memset(batch, 0, sizeof(*batch));
+	if (!bench_family->waits)
+		local_irq_save(flags);
+	for (i = 0; i < BENCH_PAIRS; i++) {
+		if (order == BENCH_PAIR) {
+			start = get_cycles();
+			ptr = bench_family->alloc();
+			middle = get_cycles();
+			if (ptr)
+				bench_family->free(ptr);
+			now = get_cycles();
+			batch->alloc += middle - start;
+			batch->free += now - middle;
+			continue;
+		}
+		at = bench_next(order);
+		start = get_cycles();
+		bench_family->free(bench_objects[at]);
+		middle = get_cycles();
+		ptr = bench_family->alloc();
+		now = get_cycles();
+		batch->free += middle - start;
+		batch->alloc += now - middle;
+		bench_objects[at] = ptr;
+	}
+	if (!bench_family->waits)
+		local_irq_restore(flags);
+	batch->both = batch->alloc + batch->free;
+}
+
+static int bench_more(const void *a, const void *b)
+{
+	const struct bench_batch *x = a, *y = b;
+
+	return x->both < y->both ? -1 : x->both > y->both;
 }
 
 static int bench_run(const char *val, const struct kernel_param *kp)
 {
-	u64 ticks[BENCH_BATCHES];
-	unsigned long flags;
-	size_t size;
-	int i, j, err;
+	static struct bench_batch batches[BENCH_BATCHES];
+	u64 clock = BENCH_PAIRS * bench_clock();
+	struct bench_batch *median;
+	unsigned int nr, i;
+	char name[8];
+	int order;
 
-	err = kstrtoul(val, 0, &size);
-	if (err || !size || size > KMALLOC_MAX_SIZE)
-		return err ?: -ERANGE;
-	for (i = 0; i < BENCH_BATCHES; i++) {
-		local_irq_save(flags);
-		ticks[i] = get_cycles();
-		for (j = 0; j < BENCH_PAIRS; j++)
-			bench_pair(size);
-		ticks[i] = get_cycles() - ticks[i];
-		local_irq_restore(flags);
-	}
-	sort(ticks, BENCH_BATCHES, sizeof(ticks[0]), bench_less, NULL);
-	result = ticks[BENCH_BATCHES / 2];
+	if (sscanf(val, "%7s %u", name, &nr) != 2 || !nr || nr > BENCH_BATCHES)
+		return -EINVAL;
+	order = match_string(bench_orders, ARRAY_SIZE(bench_orders), name);
+	if (order < 0)
+		return order;
+	if (order != BENCH_PAIR && !bench_live)
+		return -ENOENT;
+	for (i = 0; i < nr; i++)
+		bench_batch(&batches[i], order);
+	sort(batches, nr, sizeof(batches[0]), bench_more, NULL);
+	median = &batches[nr / 2];
+	snprintf(bench_result, sizeof(bench_result), "%llu %llu",
+		 median->alloc - clock, median->free - clock);
 	return 0;
 }
 
 static const struct kernel_param_ops bench_run_ops = { .set = bench_run };
 module_param_cb(run, &bench_run_ops, NULL, 0200);
-MODULE_PARM_DESC(run, "bytes: make pairs of them");
+MODULE_PARM_DESC(run, "pair, lifo, fifo or random");
 
-static void bench_free(void)
-{
-	unsigned int i;
-
-	for (i = 0; bench_live && i < live; i++)
-		HEAP(kfree)(bench_live[i]);
-	kvfree(bench_live);
-}
+module_param_string(result, bench_result, sizeof(bench_result), 0444);
+MODULE_PARM_DESC(result, "ticks of the median batch's allocations and frees");
 
 static int __init bench_init(void)
 {
-	unsigned int i;
-
-	bench_live = kvcalloc(live + 1, sizeof(*bench_live), GFP_KERNEL);
-	for (i = 0; bench_live && i < live; i++) {
-		bench_live[i] = HEAP(kmalloc)(64, GFP_KERNEL);
-		if (!bench_live[i]) {
-			bench_free();
-			return -ENOMEM;
-		}
-	}
-	return bench_live ? 0 : -ENOMEM;
+	bench_device = platform_device_register_simple(KBUILD_MODNAME, -1, NULL,
+						       0);
+	return PTR_ERR_OR_ZERO(bench_device);
 }
 module_init(bench_init);
 
 static void __exit bench_exit(void)
 {
-	bench_free();
+	bench_let_go();
+	platform_device_unregister(bench_device);
 }
 module_exit(bench_exit);
 
