@@ -59,12 +59,13 @@ install_tests()
 		echo "timeout=$test_seconds" >"$build/kselftest/mown/settings"
 }
 
-# build_outside: modules from outside the tree, as their own authors would
-build_outside()
+# build_dropin NAME: modules that get the drop-in as their own authors would, by
+# NAME/build.sh: from outside the tree, and ports of the kernel's own drivers
+build_dropin()
 {
-	echo "check: building modules from outside"
-	"$here/outside/build.sh" "$build/outside" "$kdir" "$top" >"$log/outside.log" 2>&1 ||
-		{ cat "$log/outside.log"; return 1; }
+	echo "check: building $1"
+	"$here/$1/build.sh" "$build/$1" "$kdir" "$top" >"$log/$1.log" 2>&1 ||
+		{ cat "$log/$1.log"; return 1; }
 }
 
 # build_without_ftrace: mown as it is where the kernel has no ftrace
@@ -152,8 +153,9 @@ exec 9>"$build/lock"
 flock -n 9 || { echo "check: waiting for another check.sh"; flock 9; }
 rm -f "$log"/*
 install_tests || die "cannot install the selftests"
-build_outside || die "cannot build the modules from outside"
-export MOWN_OUTSIDE=$build/outside
+build_dropin outside || die "cannot build the modules from outside"
+build_dropin ports || die "cannot build the kernel's own drivers"
+export MOWN_OUTSIDE=$build/outside MOWN_PORTS=$build/ports
 export MOWN_TEST_MODULES=$build/kselftest/mown/test_modules
 
 cd "$top" || exit 1
