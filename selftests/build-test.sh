@@ -73,6 +73,89 @@ kfree_rcu|void|kfree_rcu((struct use *)p, rcu)
 kvfree_rcu|void|kvfree_rcu((struct use *)p, rcu)
 kfree_rcu_mightsleep|void|kfree_rcu_mightsleep(p)
 kvfree_rcu_mightsleep|void|kvfree_rcu_mightsleep(p)
+vmalloc|void *|vmalloc(n)
+vzalloc|void *|vzalloc(n)
+vmalloc_node|void *|vmalloc_node(n, 0)
+vzalloc_node|void *|vzalloc_node(n, 0)
+vmalloc_32|void *|vmalloc_32(n)
+__vmalloc|void *|__vmalloc(n, GFP_KERNEL)
+vmalloc_huge|void *|vmalloc_huge(n, GFP_KERNEL)
+vmalloc_user|void *|vmalloc_user(n)
+vmalloc_32_user|void *|vmalloc_32_user(n)
+__vmalloc_array|void *|__vmalloc_array(n, 8, GFP_KERNEL)
+vmalloc_array|void *|vmalloc_array(n, 8)
+__vcalloc|void *|__vcalloc(n, 8, GFP_KERNEL)
+vcalloc|void *|vcalloc(n, 8)
+vfree|void|vfree(p)
+kvmalloc|void *|kvmalloc(n, GFP_KERNEL)
+kvmalloc_node|void *|kvmalloc_node(n, GFP_KERNEL, 0)
+kvzalloc|void *|kvzalloc(n, GFP_KERNEL)
+kvzalloc_node|void *|kvzalloc_node(n, GFP_KERNEL, 0)
+kvmalloc_array|void *|kvmalloc_array(n, 8, GFP_KERNEL)
+kvcalloc|void *|kvcalloc(n, 8, GFP_KERNEL)
+kvrealloc|void *|kvrealloc(p, 8, n, GFP_KERNEL)
+vmemdup_user|void *|vmemdup_user((const void __user *)p, n)
+strndup_user|void *|strndup_user((const char __user *)p, n)
+kvfree_sensitive|void|kvfree_sensitive(p, n)
+alloc_pages|void *|alloc_pages(GFP_KERNEL, n)
+alloc_pages_node|void *|alloc_pages_node(0, GFP_KERNEL, n)
+alloc_page|void *|alloc_page(GFP_KERNEL)
+__get_free_pages|size_t|__get_free_pages(GFP_KERNEL, n)
+__get_free_page|size_t|__get_free_page(GFP_KERNEL)
+get_zeroed_page|size_t|get_zeroed_page(GFP_KERNEL)
+__free_pages|void|__free_pages(p, n)
+__free_page|void|__free_page((struct page *)p)
+free_pages|void|free_pages(n, 1)
+free_page|void|free_page(n)
+alloc_pages_exact|void *|alloc_pages_exact(n, GFP_KERNEL)
+free_pages_exact|void|free_pages_exact(p, n)
+split_page|void|split_page(p, n)
+kmem_cache_create|void *|kmem_cache_create("use", n, 0, 0, NULL)
+kmem_cache_create_usercopy|void *|kmem_cache_create_usercopy("use", n, 0, 0, 0, 8, NULL)
+kmem_cache_destroy|void|kmem_cache_destroy(p)
+kmem_cache_alloc|void *|kmem_cache_alloc(p, GFP_KERNEL)
+kmem_cache_zalloc|void *|kmem_cache_zalloc(p, GFP_KERNEL)
+kmem_cache_alloc_node|void *|kmem_cache_alloc_node(p, GFP_KERNEL, 0)
+kmem_cache_alloc_lru|void *|kmem_cache_alloc_lru(p, NULL, GFP_KERNEL)
+kmem_cache_alloc_bulk|size_t|kmem_cache_alloc_bulk(p, GFP_KERNEL, n, p)
+kmem_cache_free|void|kmem_cache_free(p, p)
+kmem_cache_free_bulk|void|kmem_cache_free_bulk(p, n, p)
+mempool_create|void *|mempool_create(n, mempool_kmalloc, mempool_kfree, p)
+mempool_create_node|void *|mempool_create_node(n, mempool_kmalloc, mempool_kfree, p, GFP_KERNEL, 0)
+mempool_create_slab_pool|void *|mempool_create_slab_pool(n, p)
+mempool_create_kmalloc_pool|void *|mempool_create_kmalloc_pool(n, 8)
+mempool_create_page_pool|void *|mempool_create_page_pool(n, 1)
+mempool_destroy|void|mempool_destroy(p)
+mempool_alloc|void *|mempool_alloc(p, GFP_KERNEL)
+mempool_free|void|mempool_free(p, p)
+__alloc_percpu|void __percpu *|__alloc_percpu(n, 8)
+__alloc_percpu_gfp|void __percpu *|__alloc_percpu_gfp(n, 8, GFP_KERNEL)
+alloc_percpu|void __percpu *|alloc_percpu(struct use)
+alloc_percpu_gfp|void __percpu *|alloc_percpu_gfp(struct use, GFP_KERNEL)
+free_percpu|void|free_percpu((void __percpu *)p)
+dma_alloc_attrs|void *|dma_alloc_attrs(p, n, p, GFP_KERNEL, 0)
+dma_alloc_coherent|void *|dma_alloc_coherent(p, n, p, GFP_KERNEL)
+dma_alloc_wc|void *|dma_alloc_wc(p, n, p, GFP_KERNEL)
+dma_free_attrs|void|dma_free_attrs(p, n, p, 0, 0)
+dma_free_coherent|void|dma_free_coherent(p, n, p, 0)
+dma_free_wc|void|dma_free_wc(p, n, p, 0)
+dma_pool_create|void *|dma_pool_create("use", p, n, 8, 0)
+dma_pool_destroy|void|dma_pool_destroy(p)
+dma_pool_alloc|void *|dma_pool_alloc(p, GFP_KERNEL, p)
+dma_pool_zalloc|void *|dma_pool_zalloc(p, GFP_KERNEL, p)
+dma_pool_free|void|dma_pool_free(p, p, 0)
+devm_kmalloc|void *|devm_kmalloc(p, n, GFP_KERNEL)
+devm_kzalloc|void *|devm_kzalloc(p, n, GFP_KERNEL)
+devm_kmalloc_array|void *|devm_kmalloc_array(p, n, 8, GFP_KERNEL)
+devm_kcalloc|void *|devm_kcalloc(p, n, 8, GFP_KERNEL)
+devm_krealloc|void *|devm_krealloc(p, p, n, GFP_KERNEL)
+devm_krealloc_array|void *|devm_krealloc_array(p, p, n, 8, GFP_KERNEL)
+alloc_inode_sb|void *|alloc_inode_sb(p, p, GFP_KERNEL)
+devm_kmemdup|void *|devm_kmemdup(p, p, n, GFP_KERNEL)
+devm_kstrdup|void *|devm_kstrdup(p, p, GFP_KERNEL)
+devm_kvasprintf|void *|devm_kvasprintf(p, GFP_KERNEL, "%d", *(va_list *)p)
+devm_kasprintf|void *|devm_kasprintf(p, GFP_KERNEL, "%zu", n)
+devm_kfree|void|devm_kfree(p, p)
 ksize|size_t|ksize(p)
 kmalloc_size_roundup|size_t|kmalloc_size_roundup(n)
 EOF_USES
@@ -84,18 +167,26 @@ source_of_uses()
 {
 	cat <<'EOF_SOURCE'
 #include <linux/bitmap.h>
+#include <linux/device.h>
+#include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
+#include <linux/fs.h>
 #include <linux/kernel.h>
+#include <linux/mempool.h>
+#include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/vmalloc.h>
 struct use { struct rcu_head rcu; };
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("uses each name once");
 EOF_SOURCE
 	uses | while IFS='|' read -r name result call; do
 		case $name in
-		*_mightsleep) echo "#ifdef $name" ;;
+		*_mightsleep | devm_krealloc_array) echo "#ifdef $name" ;;
 		*) echo "#if 1" ;;
 		esac
 		echo "$result use_$name(void *p, size_t n);"
@@ -137,7 +228,7 @@ raw_release()
 same_names()
 {
 	diff <(uses | cut -d'|' -f1 | sort) \
-		<(sed -n 's/^#define \([a-z_]*\)(.*/\1/p' \
+		<(sed -n 's/^#define \([a-z0-9_]*\)(.*/\1/p' \
 			"$mown/include/linux/mown_override.h" | sort)
 }
 

@@ -10,11 +10,13 @@ be neither a violation nor a splat. A test is a table of such cases and ends wit
         run_stock(CASES, least=20)
 """
 import contextlib
+import errno
 import fcntl
 import functools
 import mmap
 import os
 import re
+import stat
 import subprocess
 import tempfile
 import threading
@@ -75,9 +77,21 @@ def need_tools(tools: Iterable[str]) -> None:
             raise Skip(f"there is no {tool}")
 
 
+def is_there(path: str) -> bool:
+    """Is PATH there? The node of a disk comes a moment before the disk."""
+    try:
+        if stat.S_ISBLK(os.stat(path).st_mode):
+            os.close(os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        return False
+    except OSError as err:
+        return err.errno != errno.ENXIO
+    return True
+
+
 def wait_path(path: str, seconds: float = 20) -> str:
     """PATH once it is there."""
-    wait_for(lambda: os.path.exists(path), seconds, path)
+    wait_for(lambda: is_there(path), seconds, path)
     return path
 
 

@@ -260,8 +260,8 @@ test_freed_late()
 
 # A module that nobody here wrote: the kernel's own sample of leaks. Its source
 # says what it does: two kmalloc() each of 32, 1024, 2048 and 4096 bytes, a list
-# of ten elements of 25 longs, a list head and 25 longs, and 129 bytes for each
-# possible CPU, and it frees nothing. (Its vmalloc() is not tracked.)
+# of ten elements of 25 longs, a list head and 25 longs, five times vmalloc() of 64
+# bytes, and 129 bytes for each possible CPU, and it frees nothing.
 test_kmemleak_sample()
 {
 	local cpus element
@@ -276,11 +276,14 @@ test_kmemleak_sample()
 	element=$((25 * 8 + 2 * 8 + 25 * 8))
 	exit_block kmemleak_test >"$WORK/block"
 	equal "$(head -n 1 "$WORK/block")" \
-		"kmemleak_test: allocated $((8 + 10 + cpus)), freed 0, released elsewhere 0, left behind $((8 + 10 + cpus)) ($((2 * (32 + 1024 + 2048 + 4096) + 10 * element + cpus * 129)) bytes), reclaimed 0" \
+		"kmemleak_test: allocated $((8 + 10 + 5 + cpus)), freed 0, released elsewhere 0, left behind $((8 + 10 + 5 + cpus)) ($((2 * (32 + 1024 + 2048 + 4096) + 10 * element + 5 * 64 + cpus * 129)) bytes), reclaimed 0" \
 		"first line"
 	{
 		for size in 32 32 1024 1024 2048 2048 4096 4096; do
 			echo "1 $size kmalloc kmemleak_test_init"
+		done
+		for _ in 1 2 3 4 5; do
+			echo "1 64 vmalloc kmemleak_test_init"
 		done
 		echo "10 $((10 * element)) kmalloc kmemleak_test_init"
 		echo "$cpus $((cpus * 129)) kmalloc kmemleak_test_init"

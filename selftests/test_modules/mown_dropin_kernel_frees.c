@@ -85,7 +85,7 @@ static int by_kfree_bulk(bool freed)
 	}
 	for (i = 0; freed && i < BULK; i++)
 		kfree(ptrs[i]);
-	kmem_cache_free_bulk(NULL, BULK, ptrs);
+	(kmem_cache_free_bulk)(NULL, BULK, ptrs);
 	return 0;
 nomem:
 	while (i--)

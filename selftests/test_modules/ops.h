@@ -10,14 +10,20 @@
  *	task|softirq|hardirq FUNCTION [NUMBER]...
  *
  * A read then gives `RESULT KSIZE CONTEXT`: the returned pointer in hex (an
- * error is a very high one), the size of its memory, and in what context it
- * ran. Objects are named by their addresses and are the script's to free. Each
- * function has a call site of its own, the function op_FUNCTION() here; most
- * end with the call, so that a tail call would hide where it came from.
+ * error is a very high one), the size of its memory or another number that
+ * belongs to it, and in what context it ran. Objects are named by their
+ * addresses and are the script's to free. Each function has a call site of its
+ * own, the function op_FUNCTION() here; most end with the call, so that a tail
+ * call would hide where it came from.
  */
 #include <linux/bitmap.h>
 #include <linux/completion.h>
+#include <linux/cpumask.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
+#include <linux/device.h>
+#include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/interrupt.h>
@@ -29,13 +35,17 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/platform_device.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/tracepoint.h>
 #include <linux/uaccess.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
+#include <trace/events/kmem.h>
 
 #define OPS_ARGS 8
 
@@ -45,6 +55,8 @@
  * @nr: how many of @arg there are
  * @arg: the numbers of the line
  * @ptr: the result
+ * @bare: @ptr is no object of kmalloc() or of a slab
+ * @usable: if @bare, what there is to tell besides
  * @context: where it ran
  */
 struct op {
@@ -52,8 +64,18 @@ struct op {
 	unsigned int nr;
 	unsigned long arg[OPS_ARGS];
 	void *ptr;
+	bool bare;
+	size_t usable;
 	const char *context;
 };
+
+/* What a script may name. */
+struct ops_entry {
+	const char *name;
+	void (*func)(struct op *op);
+};
+
+#define OP(name) { #name, op_##name }
 
 /* An object that kfree_rcu() with two arguments can take. */
 struct ops_rcu {
@@ -102,18 +124,12 @@ static noinline void op_##name(struct op *op)				\
 	OPS_END;							\
 }
 
-/* The kernel's own, by whatever name. */
-#define ALLOC_RAW(name, ...)						\
+/* What gives no object whose size can be told: @as makes a pointer of it. */
+#define NUMBER(name, as, ...)						\
 static noinline void op_##name(struct op *op)				\
 {									\
-	op->ptr = (void *)name(__VA_ARGS__);				\
-	barrier();							\
-}
-
-#define FREE_RAW(name, ...)						\
-static noinline void op_##name(struct op *op)				\
-{									\
-	name(__VA_ARGS__);						\
+	op->bare = true;						\
+	op->ptr = as(HEAP(name)(__VA_ARGS__));				\
 	barrier();							\
 }
 
@@ -204,6 +220,7 @@ static noinline void op_kfree_rcu_differs(struct op *op)
 	struct ops_rcu *obj = PTR(0);
 	u8 *bytes = PTR(0);
 
+	op->bare = true;
 	rcu_read_lock();
 	HEAP(kfree_rcu)(obj, rcu);
 	/* The rcu_head is the kernel's to write. */
@@ -260,17 +277,6 @@ static noinline void op_call_rcu(struct op *op)
 	call_rcu(&obj->rcu, ops_rcu_func);
 }
 
-/* The pages of a large object are counted, and one may hold them. */
-static noinline void op_get_page(struct op *op)
-{
-	get_page(virt_to_head_page(PTR(0)));
-}
-
-static noinline void op_put_page(struct op *op)
-{
-	put_page(virt_to_head_page(PTR(0)));
-}
-
 static noinline void op_kmalloc_nofail(struct op *op)
 {
 	op->ptr = HEAP(kmalloc)(ARG(0), GFP_KERNEL | __GFP_NOFAIL);
@@ -285,60 +291,18 @@ static noinline void op_fill(struct op *op)
 /* The first of @arg[1] bytes that is not @arg[2]. */
 static noinline void op_differs(struct op *op)
 {
+	op->bare = true;
 	op->ptr = memchr_inv(PTR(0), op->arg[2], op->arg[1]);
 }
 
 /* How much of an object may be used, and how much may be asked for. */
-static noinline void op_ksize(struct op *op)
-{
-	op->ptr = (void *)HEAP(ksize)(PTR(0));
-}
-
-static noinline void op_kmalloc_size_roundup(struct op *op)
-{
-	op->ptr = (void *)HEAP(kmalloc_size_roundup)(ARG(0));
-}
+NUMBER(ksize, (void *), PTR(0))
+NUMBER(kmalloc_size_roundup, (void *), ARG(0))
 
 /* The module, by which others can make objects over to it. */
 static noinline void op_this_module(struct op *op)
 {
 	op->ptr = THIS_MODULE;
-}
-
-/* ---- Other families, which only attached modules have recorded ---- */
-
-#define OPS_CACHE_SIZE 104
-static struct kmem_cache *ops_cache;
-
-ALLOC_RAW(vmalloc, ARG(0))
-ALLOC_RAW(vzalloc, ARG(0))
-ALLOC_RAW(vmalloc_user, ARG(0))
-ALLOC_RAW(kvmalloc, ARG(0), GFP_KERNEL)
-ALLOC_RAW(vmemdup_user, USER(0), ARG(1))
-ALLOC_RAW(strndup_user, USER(0), ARG(1))
-ALLOC_RAW(kmem_cache_alloc, ops_cache, ops_gfp())
-ALLOC_RAW(get_zeroed_page, ops_gfp())
-ALLOC_RAW(__get_free_pages, ops_gfp(), ARG(0))
-ALLOC_RAW(alloc_pages_exact, ARG(0), ops_gfp())
-ALLOC_RAW(__alloc_percpu, ARG(0), 8)
-ALLOC_RAW(mempool_create_kmalloc_pool, ARG(0), ARG(1))
-ALLOC_RAW(mempool_create_slab_pool, ARG(0), ops_cache)
-ALLOC_RAW(mempool_alloc, PTR(0), GFP_KERNEL)
-ALLOC_RAW(kmem_cache_create, "ops_other", ARG(0), 0, 0, NULL)
-FREE_RAW(vfree, PTR(0))
-FREE_RAW(kmem_cache_free, ops_cache, PTR(0))
-FREE_RAW(free_pages, ARG(0), ARG(1))
-FREE_RAW(free_pages_exact, PTR(0), ARG(1))
-FREE_RAW(free_percpu, (void __percpu *)PTR(0))
-FREE_RAW(mempool_free, PTR(0), PTR(1))
-FREE_RAW(mempool_destroy, PTR(0))
-FREE_RAW(kmem_cache_destroy, PTR(0))
-
-static noinline void op_alloc_pages(struct op *op)
-{
-	struct page *page = alloc_pages(ops_gfp(), op->arg[0]);
-
-	op->ptr = page ? page_address(page) : NULL;
 }
 
 /* It ends with a jump, so that its caller seems to free: the kernel. */
@@ -369,12 +333,7 @@ static noinline void op_disown(struct op *op)
 }
 #endif
 
-#define OP(name) { #name, op_##name }
-
-static const struct {
-	const char *name;
-	void (*func)(struct op *op);
-} ops[] = {
+static const struct ops_entry ops[] = {
 	OP(kmalloc),
 	OP(kmalloc_node),
 	OP(kzalloc),
@@ -408,8 +367,6 @@ static const struct {
 	OP(kfree_rcu_kfree),
 	OP(kfree_rcu_differs),
 	OP(kmalloc_nofail),
-	OP(get_page),
-	OP(put_page),
 	OP(raw_kmalloc),
 	OP(raw_kfree),
 	OP(kfree_const),
@@ -420,36 +377,15 @@ static const struct {
 	OP(ksize),
 	OP(kmalloc_size_roundup),
 	OP(this_module),
-	OP(vmalloc),
-	OP(vzalloc),
-	OP(vmalloc_user),
-	OP(kvmalloc),
-	OP(vmemdup_user),
-	OP(strndup_user),
-	OP(kmem_cache_alloc),
-	OP(get_zeroed_page),
-	OP(__get_free_pages),
-	OP(alloc_pages),
-	OP(alloc_pages_exact),
-	OP(__alloc_percpu),
-	OP(mempool_create_kmalloc_pool),
-	OP(mempool_create_slab_pool),
-	OP(mempool_alloc),
-	OP(kmem_cache_create),
-	OP(vfree),
-	OP(kmem_cache_free),
-	OP(free_pages),
-	OP(free_pages_exact),
-	OP(free_percpu),
-	OP(mempool_free),
-	OP(mempool_destroy),
-	OP(kmem_cache_destroy),
 	OP(work_kfree),
 #ifdef _LINUX_MOWN_H
 	OP(transfer),
 	OP(disown),
 #endif
 };
+
+#include "ops_families.h"
+#include "ops_devices.h"
 
 /* ---- Contexts ---- */
 
@@ -484,17 +420,28 @@ static struct irq_work ops_irq_work = IRQ_WORK_INIT_HARD(ops_hardirq);
 
 /* ---- The file ---- */
 
+static void ops_find(struct op *op, const char *name,
+		     const struct ops_entry *entries, size_t nr)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		if (!strcmp(name, entries[i].name))
+			op->func = entries[i].func;
+}
+
 static int ops_parse(char *line, struct op *op, const char **context)
 {
 	const char *name;
 	char *word;
-	int i;
 
 	*context = strsep(&line, " ");
 	name = strsep(&line, " ");
-	for (i = 0; name && i < ARRAY_SIZE(ops); i++)
-		if (!strcmp(name, ops[i].name))
-			op->func = ops[i].func;
+	if (!name)
+		return -EINVAL;
+	ops_find(op, name, ops, ARRAY_SIZE(ops));
+	ops_find(op, name, ops_families, ARRAY_SIZE(ops_families));
+	ops_find(op, name, ops_devices, ARRAY_SIZE(ops_devices));
 	if (!op->func)
 		return -EINVAL;
 	while ((word = strsep(&line, " "))) {
@@ -530,12 +477,9 @@ static size_t ops_usable(const struct op *op)
 {
 	struct page *page;
 
-	/* What these give is none. */
-	if (op->func == op_differs || op->func == op_kfree_rcu_differs ||
-	    op->func == op_ksize || op->func == op_kmalloc_size_roundup ||
-	    op->func == op_get_zeroed_page || op->func == op_alloc_pages ||
-	    op->func == op___get_free_pages ||
-	    op->func == op_alloc_pages_exact || !virt_addr_valid(op->ptr))
+	if (op->bare)
+		return op->usable;
+	if (!virt_addr_valid(op->ptr))
 		return 0;
 	page = virt_to_head_page(op->ptr);
 	return PageSlab(page) || PageHead(page) ? ksize(op->ptr) : 0;
@@ -585,13 +529,24 @@ static const struct file_operations ops_fops = {
 	.write = ops_write,
 };
 
+/*
+ * A cache that mown does not know, by a name that the drop-in does not map: no
+ * account begins with it.
+ */
 static int __init ops_init(void)
 {
+	int err;
+
 	memset(ops_text, 'm', sizeof(ops_text) - 1);
-	ops_cache = kmem_cache_create(KBUILD_MODNAME, OPS_CACHE_SIZE, 0, 0,
-				      NULL);
+	ops_cache = (kmem_cache_create_usercopy)(KBUILD_MODNAME, OPS_CACHE_SIZE,
+						 0, 0, 0, 0, NULL);
 	if (!ops_cache)
 		return -ENOMEM;
+	err = ops_devices_init();
+	if (err) {
+		(kmem_cache_destroy)(ops_cache);
+		return err;
+	}
 	ops_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("ctl", 0600, ops_dir, NULL, &ops_fops);
 	return 0;
@@ -603,7 +558,8 @@ static void __exit ops_exit(void)
 	debugfs_remove(ops_dir);
 	tasklet_kill(&ops_tasklet);
 	irq_work_sync(&ops_irq_work);
+	ops_devices_exit();
 	rcu_barrier();
-	kmem_cache_destroy(ops_cache);
+	(kmem_cache_destroy)(ops_cache);
 }
 module_exit(ops_exit);
