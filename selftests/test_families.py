@@ -1031,6 +1031,20 @@ def test_left_behind(way: Way) -> None:
     assert families == set(KINDS) - {"devm"}, families
 
 
+def test_left_pools(way: Way) -> None:
+    """What may have gone, or goes as something else, does not go with its pool."""
+    # The two in reserve go as what they are, and the pool would free them again
+    for create, numbers, allocs, left, reclaimed in (("mempool_create_half", (2, 300), 0, 3, 2),
+                                                     ("mempool_create", (2, 300), 0, 3, 2),
+                                                     ("mempool_create_page_pool", (2, 0), 3, 4, 1)):
+        with policy("left_behind", "reclaim"), ops(way.module) as heap:
+            pool = heap.call(create, *numbers).pointer
+            for _ in range(allocs):
+                heap.call("mempool_alloc", pool)
+        block = exits(way.module)[-1]
+        assert (block.left, block.reclaimed) == (left, reclaimed), f"{create}: {block}"
+
+
 def test_fail_nth(way: Way) -> None:
     """fail_nth fails any function that may fail, and what it had got goes back."""
     with things(way) as its:
@@ -1166,6 +1180,7 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("interrupts", test_interrupts),
     ("vfree in interrupts", test_vfree),
     ("what is left behind of every family", test_left_behind),
+    ("what is left behind of pools", test_left_pools),
     ("fail_nth", test_fail_nth),
     ("no memory, nothing recorded", test_no_memory),
     ("NULL is nothing", test_null),

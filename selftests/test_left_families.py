@@ -191,8 +191,6 @@ KINDS = {kind.name: kind for kind in (
     Kind("mempool_kmalloc", {"mempool": COUNT}, OBJECTS_8K, RESERVE, slack=FEW),
     Kind("mempool_pages", {"mempool": COUNT}, FREE_PAGES, -BLOCK_PAGES, slack=BLOCKS_SLACK),
     Kind("element", {"element": COUNT, "mempool": 1, "cache": 1}, OWN_OBJECTS, 1, RESERVE),
-    Kind("element_pages", {"element": COUNT, "mempool": 1}, FREE_PAGES, -BLOCK_PAGES,
-         -BLOCK_PAGES * RESERVE, BLOCKS_SLACK),
     Kind("dma", {"dma": COUNT}, FREE_PAGES, -BLOCK_PAGES, slack=BLOCKS_SLACK, device=True),
     # What a pool has got for its blocks it keeps to its end
     Kind("dma_pool", {"dma_pool": COUNT}, FREE_PAGES, -BLOCK_PAGES, slack=BLOCKS_SLACK,
@@ -415,7 +413,7 @@ def test_devm_late(way: Way) -> None:
 
 
 # The way back is the same for what came in by the drop-in: one of each family will do.
-MORE_OF_A_FAMILY = ("kmalloc_large", "mempool_kmalloc", "mempool_pages", "element_pages")
+MORE_OF_A_FAMILY = ("kmalloc_large", "mempool_kmalloc", "mempool_pages")
 # Of each kind of counter, and of as many families as can be freed without their handles.
 CONTROLS = ("kmalloc", "kmalloc_large", "vmalloc", "slab", "pages", "percpu")
 

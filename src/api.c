@@ -146,6 +146,18 @@ char *__mown_track_string(char *str, gfp_t gfp, struct module *mod,
 }
 EXPORT_SYMBOL_GPL(__mown_track_string);
 
+/* What is not plain. */
+static noinline bool mown_release_by(const void *ptr, struct module *mod,
+				     enum mown_way way, unsigned long site,
+				     unsigned int frees)
+{
+	const struct mown_caller caller = {
+		.mod = mod, .way = way, .site = site, .frees = frees,
+	};
+
+	return mown_release(ptr, &caller, false);
+}
+
 /**
  * __mown_kfree - free an object
  * @ptr: its start; nothing is done for NULL and ZERO_SIZE_PTR
@@ -162,11 +174,10 @@ EXPORT_SYMBOL_GPL(__mown_track_string);
  */
 void __mown_kfree(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KFREE);
-
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (mown_release(ptr, &caller, false))
+	if (likely(mown_release_plain(ptr, mod)) ||
+	    mown_release_by(ptr, mod, way, _RET_IP_, MOWN_FREES_KFREE))
 		kfree(ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kfree);
@@ -204,11 +215,10 @@ EXPORT_SYMBOL_GPL(__mown_kfree_sensitive);
  */
 void __mown_kvfree(const void *ptr, struct module *mod, enum mown_way way)
 {
-	const struct mown_caller caller = MOWN_CALLER(.frees = MOWN_FREES_KVFREE);
-
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (mown_release(ptr, &caller, false))
+	if (likely(mown_release_plain(ptr, mod)) ||
+	    mown_release_by(ptr, mod, way, _RET_IP_, MOWN_FREES_KVFREE))
 		kvfree(ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kvfree);
@@ -503,11 +513,13 @@ void __mown_kmem_cache_destroy(struct kmem_cache *cache, struct module *mod,
 {
 	const struct mown_caller caller =
 		MOWN_CALLER(.family = MOWN_CACHE, .frees = BIT(MOWN_CACHE));
+	bool recorded;
 
 	if (!cache)
 		return;
+	recorded = mown_recorded_as((unsigned long)cache) == MOWN_CACHE;
 	if (!MOWN_KEEPS_CACHES || mown_release(cache, &caller, false)) {
-		mown_cache_ends(cache);
+		mown_cache_ends(cache, recorded);
 		kmem_cache_destroy(cache);
 	}
 }

@@ -55,13 +55,15 @@ static void mown_cache_tell(struct mown_owner *owner,
 /**
  * mown_cache_ends - a slab cache is about to be destroyed
  * @cache: it, which is not recorded any more or never was
+ * @recorded: it was until now
  *
  * What mown keeps of its objects goes back to it, and what is live is told
- * before the kernel says that there is something.
+ * before the kernel says that there is something. One that was not recorded may be
+ * merged with others, whose objects may live on.
  *
  * Context: Where kmem_cache_destroy() may be called.
  */
-void mown_cache_ends(struct kmem_cache *cache)
+void mown_cache_ends(struct kmem_cache *cache, bool recorded)
 {
 	struct mown_owner *owner = NULL;
 
@@ -69,7 +71,7 @@ void mown_cache_ends(struct kmem_cache *cache)
 	mown_quarantine_purge(cache);
 	/* What is on its way out of a quarantine has gone after this. */
 	synchronize_rcu();
-	while ((owner = mown_owner_next(owner)))
+	while (recorded && (owner = mown_owner_next(owner)))
 		if (!READ_ONCE(owner->dying))
 			mown_cache_tell(owner, cache);
 }

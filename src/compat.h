@@ -6,6 +6,7 @@
 #ifndef _MOWN_COMPAT_H
 #define _MOWN_COMPAT_H
 
+#include <linux/cache.h>
 #include <linux/ftrace.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
@@ -16,6 +17,13 @@
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "mown needs Linux 6.1 or newer"
+#endif
+
+/* 6.5 let kmalloc() align for less than DMA, but not devm_kmalloc(). */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#define MOWN_DEVM_ALIGN ARCH_KMALLOC_MINALIGN
+#else
+#define MOWN_DEVM_ALIGN ARCH_DMA_MINALIGN
 #endif
 
 /* 6.4 replaced the two layouts of struct module by an array of regions. */

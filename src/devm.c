@@ -38,12 +38,12 @@ struct mown_anchor {
  * struct mown_block - what stands before the memory
  * @list: in the anchor's blocks
  * @anchor: NULL while it is in none: it was released, or is not there yet
- * @data: the memory, aligned as kmalloc() aligns it
+ * @data: the memory, aligned as that of the kernel's own devm_kmalloc()
  */
 struct mown_block {
 	struct list_head list;
 	struct mown_anchor *anchor;
-	u8 data[] __aligned(ARCH_KMALLOC_MINALIGN);
+	u8 data[] __aligned(MOWN_DEVM_ALIGN);
 };
 
 /* See the notes on locking. */
@@ -302,8 +302,11 @@ static struct mown_block *mown_block_new(struct device *dev, size_t size,
 	struct mown_block *block;
 	size_t bytes;
 
-	if (unlikely(check_add_overflow(sizeof(*block), size, &bytes)))
+	if (unlikely(check_add_overflow(sizeof(*block), size, &bytes) ||
+		     bytes > KMALLOC_MAX_SIZE))
 		return NULL;
+	/* devm_krealloc() may use all of it in place. */
+	bytes = kmalloc_size_roundup(bytes);
 	block = mown_kmalloc_for(bytes, gfp, dev_to_node(dev), caller->site);
 	if (unlikely(!block))
 		return NULL;

@@ -110,16 +110,17 @@ static u64 mown_mark(struct device *dev, const struct mown_caller *caller,
 
 static int mown_match_mark(struct device *dev, void *res, void *data)
 {
-	return res == data;
+	return ((struct mown_mark *)res)->nr == *(u64 *)data;
 }
 
 /*
- * A mark of the module's whose device is there, and stays until put_device(), or
- * NULL.
+ * The device of one of the module's marks, which is not the module's any more, and
+ * the mark's number; NULL if it has none. The device stays until it is put.
  */
-static struct mown_mark *mown_mark_get(const struct module *mod)
+static struct device *mown_mark_get(const struct module *mod, u64 *nr)
 {
-	struct mown_mark *mark, *found = NULL;
+	struct device *dev = NULL;
+	struct mown_mark *mark;
 	unsigned long flags;
 	int i;
 
@@ -130,24 +131,24 @@ static struct mown_mark *mown_mark_get(const struct module *mod)
 		mark->mod = NULL;
 		/* Else its end has begun, and takes the mark along. */
 		if (kobject_get_unless_zero(&mark->dev->kobj)) {
-			found = mark;
+			dev = mark->dev;
+			*nr = mark->nr;
 			break;
 		}
 	}
 	raw_spin_unlock_irqrestore(&mown_mark_lock, flags);
-	return found;
+	return dev;
 }
 
 /* The owner of @mod has ended: its marks are of no use any more. */
 void mown_dma_end(const struct module *mod)
 {
-	struct mown_mark *mark;
 	struct device *dev;
+	u64 nr;
 
-	while (mod && (mark = mown_mark_get(mod))) {
-		dev = mark->dev;
-		/* Or the detach has begun to release it. */
-		devres_release(dev, mown_mark_release, mown_match_mark, mark);
+	while (mod && (dev = mown_mark_get(mod, &nr))) {
+		/* Or the detach has begun to release it, or has. */
+		devres_release(dev, mown_mark_release, mown_match_mark, &nr);
 		put_device(dev);
 	}
 }

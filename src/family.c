@@ -62,6 +62,8 @@ static void mown_give_cache(const struct mown_record *rec)
 	struct kmem_cache *cache = (struct kmem_cache *)rec->addr;
 
 	mown_quarantine_purge(cache);
+	/* What is on its way out of a quarantine has gone after this. */
+	synchronize_rcu();
 	kmem_cache_destroy(cache);
 }
 
@@ -103,11 +105,15 @@ static bool mown_may_pages(const struct mown_record *rec)
 	return page_count(virt_to_page((void *)rec->addr)) == 1;
 }
 
-/* A function of the module's own would run when the module has ended. */
+/*
+ * A function of the module's own would run when the module has ended, and what one
+ * has allocated is recorded as what it is: it goes as that.
+ */
 static bool mown_frees_by_kernel(const mempool_t *pool)
 {
-	return pool->free == mempool_free_slab || pool->free == mempool_kfree ||
-	       pool->free == mempool_free_pages;
+	return !mown_has_own_alloc(pool) &&
+	       (pool->free == mempool_free_slab || pool->free == mempool_kfree ||
+		pool->free == mempool_free_pages);
 }
 
 static bool mown_may_mempool(const struct mown_record *rec)
@@ -115,10 +121,13 @@ static bool mown_may_mempool(const struct mown_record *rec)
 	return mown_frees_by_kernel((mempool_t *)rec->addr);
 }
 
-/* The pool is recorded, so it is there. */
+/*
+ * The pool is recorded, so it is there. A page may have gone by its count, which
+ * nobody sees where a struct page is recorded.
+ */
 static bool mown_may_element(const struct mown_record *rec)
 {
-	return mown_frees_by_kernel(mown_record_with(rec));
+	return !rec->loose && mown_frees_by_kernel(mown_record_with(rec));
 }
 
 /* ---- The families ---- */

@@ -261,48 +261,50 @@ static void mown_raise_max_size(struct mown_owner *owner,
 }
 
 /*
- * Put the record into its owner's tree. The owner, or NULL if the caller has
- * none that takes records; @why says whether it was admitted. In an RCU
- * read-side section.
+ * Put the record into its owner's tree, if there is one that takes records and
+ * its knobs admit it.
  */
-static struct mown_owner *mown_insert(struct mown_record *rec, gfp_t gfp,
-				      const struct module *mod,
-				      enum mown_admission *why)
+static enum mown_admission mown_insert(struct mown_record *rec, gfp_t gfp,
+				       const struct module *mod)
 {
 	unsigned int index = mown_stripe_index(rec->addr);
+	enum mown_admission why = MOWN_ADMITTED;
 	struct mown_stripe *stripe;
 	struct mown_record *stale;
 	struct mown_owner *owner;
 	struct mown_tree *tree;
 	unsigned long flags;
+	u8 *slot;
 
-	*why = MOWN_ADMITTED;
 	stripe = mown_lock(index, &flags);
 	owner = mown_owner_find(mod);
 	if (unlikely(!owner || owner->dying)) {
-		owner = NULL;
+		why = MOWN_NO_OWNER;
 		goto unlock;
 	}
 	tree = &owner->trees[index];
 	if (unlikely(READ_ONCE(owner->picky))) {
-		*why = mown_admit(owner, tree, rec->size, gfp);
-		if (*why != MOWN_ADMITTED)
+		why = mown_admit(owner, tree, rec->size, gfp);
+		if (why != MOWN_ADMITTED)
 			goto unlock;
 	}
-	if (*mown_filter_slot(stripe, rec->addr))
+	slot = mown_filter_slot(stripe, rec->addr);
+	if (unlikely(*slot))
 		mown_drop_stale_elsewhere(owner, index, rec->addr);
-	while (unlikely(stale = mown_tree_insert(tree, rec)))
+	while (unlikely(stale = mown_tree_link(tree, rec)))
 		mown_drop_stale(owner, index, stale);
+	mown_filter_more(slot);
 	tree->allocated++;
 	tree->live++;
 	/* Charged already, where that is done. */
 	tree->bytes += rec->size;
-	mown_raise_max_size(owner, rec, rec->size);
-	if (!rec->unpromised && !READ_ONCE(owner->promised))
+	if (unlikely(rec->size > READ_ONCE(owner->max_size)))
+		mown_raise_max_size(owner, rec, rec->size);
+	if (unlikely(!READ_ONCE(owner->promised)) && !rec->unpromised)
 		WRITE_ONCE(owner->promised, true);
 unlock:
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	return owner;
+	return why;
 }
 
 /*
@@ -330,8 +332,8 @@ static void mown_ask_cache(struct mown_record *rec, const void *cache)
 }
 
 /* The record of what belongs to another. */
-static void mown_describe_child(struct mown_record *rec,
-				const struct mown_caller *caller)
+static noinline void mown_describe_child(struct mown_record *rec,
+					 const struct mown_caller *caller)
 {
 	container_of(rec, struct mown_child, rec)->with = caller->with;
 	if (rec->family == MOWN_ELEMENT)
@@ -343,6 +345,47 @@ static void mown_describe_child(struct mown_record *rec,
 		mown_ask_cache(rec, caller->with);
 }
 
+/* The record may be gone by now. */
+static noinline void mown_trace_alloc(const void *ptr, size_t size,
+				      enum mown_family family,
+				      const struct mown_caller *caller)
+{
+	struct mown_owner *owner;
+
+	rcu_read_lock();
+	owner = mown_owner_find(caller->mod);
+	if (owner)
+		trace_alloc(owner->name, (unsigned long)ptr, size,
+			    mown_families[family].name, caller->site);
+	rcu_read_unlock();
+}
+
+/*
+ * The object of @rec is not recorded after all: it goes untracked, or, where a
+ * knob makes its allocation fail, back. What the caller has then.
+ */
+static noinline void *mown_track_not(struct mown_record *rec,
+				     enum mown_admission why,
+				     const struct mown_caller *caller)
+{
+	void *ptr = (void *)rec->addr;
+	struct mown_owner *owner;
+
+	if (why == MOWN_NO_OWNER) {
+		mown_untracked(caller);
+	} else {
+		rcu_read_lock();
+		owner = mown_owner_find(caller->mod);
+		if (owner)
+			mown_not_admitted(owner, why, rec->size, caller);
+		rcu_read_unlock();
+		mown_give_back(rec);
+		ptr = NULL;
+	}
+	mown_record_free(rec);
+	return ptr;
+}
+
 /*
  * Record what the kernel has just allocated for @caller. Without a record the
  * object goes untracked, and is counted as that. Where a knob makes the
@@ -351,13 +394,14 @@ static void mown_describe_child(struct mown_record *rec,
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		 const struct mown_caller *caller)
 {
+	enum mown_kind kind = mown_families[family].kind;
+	bool no_wait;
 	enum mown_admission why;
 	struct mown_record *rec;
-	struct mown_owner *owner;
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return ptr;
-	rec = mown_record_new(family, gfp);
+	rec = mown_record_new(kind, gfp);
 	if (unlikely(!rec)) {
 		mown_untracked(caller);
 		return ptr;
@@ -369,36 +413,23 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	rec->stack = mown_stack_save(caller, gfp);
 	rec->pid = mown_pid();
 	rec->cpu = raw_smp_processor_id();
-	rec->state = MOWN_LIVE;
-	rec->marked = false;
-	rec->unpromised = caller->way != MOWN_API;
-	rec->loose = false;
-	rec->redzone = false;
-	rec->no_wait = caller->no_wait || gfp & __GFP_ACCOUNT;
-	rec->no_poison = caller->no_poison;
-	rec->orphan = false;
-	if (mown_families[family].kind != MOWN_RECORD)
+	no_wait = caller->no_wait || gfp & __GFP_ACCOUNT;
+	rec->bits = family * MOWN_BIT(family) |
+		    (caller->way != MOWN_API) * MOWN_BIT(unpromised) |
+		    no_wait * MOWN_BIT(no_wait) |
+		    caller->no_poison * MOWN_BIT(no_poison);
+	if (unlikely(kind != MOWN_RECORD))
 		mown_describe_child(rec, caller);
-	else if (family == MOWN_KMALLOC && caller->way != MOWN_ATTACHED &&
-		 mown_has_redzones(caller->mod))
+	else if (family == MOWN_KMALLOC && mown_has_redzones(caller->mod) &&
+		 caller->way != MOWN_ATTACHED)
 		mown_redzone_make(rec, gfp, caller);
 	ptr = (void *)rec->addr;
-	rcu_read_lock();
-	owner = mown_insert(rec, gfp, caller->mod, &why);
-	if (unlikely(owner && why != MOWN_ADMITTED))
-		mown_not_admitted(owner, why, size, caller);
-	else if (owner)
-		trace_alloc(owner->name, (unsigned long)ptr, size,
-			    mown_families[family].name, caller->site);
-	rcu_read_unlock();
-	if (likely(owner && why == MOWN_ADMITTED))
-		return ptr;
-	if (!owner)
-		mown_untracked(caller);
-	else
-		mown_give_back(rec);
-	mown_record_free(rec);
-	return owner ? NULL : ptr;
+	why = mown_insert(rec, gfp, caller->mod);
+	if (unlikely(why != MOWN_ADMITTED))
+		return mown_track_not(rec, why, caller);
+	if (trace_alloc_enabled())
+		mown_trace_alloc(ptr, size, family, caller);
+	return ptr;
 }
 
 /* Does a function of its user's allocate the pool's elements? */
@@ -437,10 +468,10 @@ static bool mown_is_served_element(const void *ptr,
 	struct mown_owner *owner;
 	bool served;
 
-	if (mown_is_served(ptr, MOWN_ELEMENT))
-		return true;
 	if (!mown_has_own_alloc(caller->with))
 		return false;
+	if (mown_is_served(ptr, MOWN_ELEMENT))
+		return true;
 	rcu_read_lock();
 	owner = mown_owner_find(caller->mod);
 	served = owner && mown_covering(owner, (unsigned long)ptr);
@@ -695,6 +726,42 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 	return keep || gone ? NULL : rec;
 }
 
+/*
+ * What nearly every release is where nothing waits in quarantine: @mod's own live
+ * object of kmalloc() goes, by a function that releases those. The caller is to
+ * give it back to the kernel then. False if there is more to it: nothing is done.
+ */
+bool mown_release_plain(const void *ptr, const struct module *mod)
+{
+	unsigned long flags, addr = (unsigned long)ptr;
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_record *rec = NULL;
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_tree *tree;
+
+	if (trace_free_enabled())
+		return false;
+	stripe = mown_lock(index, &flags);
+	owner = mown_owner_find(mod);
+	if (likely(owner) && !mown_quarantine_limit(owner)) {
+		tree = &owner->trees[index];
+		rec = mown_tree_find(tree, addr);
+		if (unlikely(rec && !mown_is_plain(rec)))
+			rec = NULL;
+	}
+	if (likely(rec)) {
+		mown_tree_not_live(owner, tree, rec);
+		tree->freed++;
+		mown_tree_unlink(tree, rec);
+		mown_filter_less(mown_filter_slot(stripe, addr));
+	}
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	if (likely(rec))
+		mown_record_put(MOWN_RECORD, rec);
+	return rec;
+}
+
 /**
  * mown_release - release an object
  * @ptr: its address, not NULL nor ZERO_SIZE_PTR
@@ -903,13 +970,10 @@ int mown_recorded_with(unsigned long addr, const void **with)
 	"cannot be refused; RCU has a callback in the object, which goes with it"
 
 /*
- * Somebody frees @addr, and not through mown: that cannot be refused. The
- * record goes with the object; if the object was released before, this free
- * is its one real free, for it had not been given back.
- *
- * Context: Any but NMI, with whatever locks held: prints and frees nothing.
+ * See mown_observe_free(). The record goes with the object; if the object was
+ * released before, this free is its one real free, for it had not been given back.
  */
-void mown_observe_free(unsigned long addr, unsigned long site)
+void __mown_observe_free(unsigned long addr, unsigned long site)
 {
 	unsigned int index = mown_stripe_index(addr);
 	struct mown_record *rec, *mine = NULL;
@@ -919,8 +983,6 @@ void mown_observe_free(unsigned long addr, unsigned long site)
 	unsigned long flags;
 	bool twice = false;
 
-	if (likely(!mown_maybe_recorded(addr)))
-		return;
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
 	rec = mown_find(index, addr, NULL, &owner);

@@ -16,35 +16,7 @@
 
 #include "mown.h"
 
-#define MOWN_MAGAZINE_ROUNDS 32
-/* It is refilled below this, by so many. */
-#define MOWN_MAGAZINE_LOW 16
-
-/**
- * struct mown_magazine - a CPU's records of a kind, with interrupts off
- * @nr: how many there are
- * @low: they were found to be few by who could not wait
- * @round: they
- */
-struct mown_magazine {
-	unsigned int nr;
-	bool low;
-	void *round[MOWN_MAGAZINE_ROUNDS];
-};
-
-/**
- * struct mown_magazines - what a CPU has
- * @of: by enum mown_kind
- * @low: gets @refill going, from any context
- * @refill: fills up those that are low
- */
-struct mown_magazines {
-	struct mown_magazine of[MOWN_NR_KINDS];
-	struct irq_work low;
-	struct work_struct refill;
-};
-
-static DEFINE_PER_CPU(struct mown_magazines, mown_magazines);
+DEFINE_PER_CPU(struct mown_magazines, mown_magazines);
 
 static struct kmem_cache *mown_record_caches[MOWN_NR_KINDS];
 static enum cpuhp_state mown_magazine_state;
@@ -132,19 +104,18 @@ static struct mown_record *mown_magazine_pop(enum mown_kind kind, bool atomic)
 }
 
 /**
- * mown_record_new - a record for an object
- * @family: of the object
- * @gfp: how that was allocated
+ * mown_record_more - a record for an object, where they are few
+ * @kind: of what kind
+ * @gfp: how the object was allocated
  *
  * A record must not draw on what the caller may (reserves, a zone, the memory
  * cgroup), nor wait longer than the caller would.
  *
  * Context: Any in which the object may be allocated.
- * Return: a record with nothing set but its family, or NULL.
+ * Return: a record with nothing set, or NULL.
  */
-struct mown_record *mown_record_new(enum mown_family family, gfp_t gfp)
+struct mown_record *mown_record_more(enum mown_kind kind, gfp_t gfp)
 {
-	enum mown_kind kind = mown_families[family].kind;
 	/* What refills it turns interrupts on. */
 	bool atomic = !gfpflags_allow_blocking(gfp) || irqs_disabled();
 	struct mown_record *rec;
@@ -155,19 +126,26 @@ struct mown_record *mown_record_new(enum mown_family family, gfp_t gfp)
 		       MOWN_MAGAZINE_LOW)
 		mown_magazine_refill(kind, gfp);
 	rec = mown_magazine_pop(kind, atomic);
-	if (unlikely(!rec))
-		rec = kmem_cache_alloc(mown_record_caches[kind], gfp);
-	if (likely(rec))
-		rec->family = family;
-	return rec;
+	return rec ?: kmem_cache_alloc(mown_record_caches[kind], gfp);
 }
 
-/* Wherever kfree() may be called, with no lock of mown's held. */
-void mown_record_free(struct mown_record *rec)
+/*
+ * The magazine is full: make room for as many as are missing where it is low, for
+ * what comes and goes in turns to find both. The record goes with them.
+ */
+void mown_record_less(enum mown_kind kind, struct mown_record *rec)
 {
-	void *recs[] = { rec };
+	void *recs[MOWN_MAGAZINE_LOW] = { rec };
+	struct mown_magazine *mag;
+	unsigned long flags;
+	int nr = 1;
 
-	mown_magazine_fill(mown_families[rec->family].kind, recs, 1);
+	local_irq_save(flags);
+	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
+	while (nr < ARRAY_SIZE(recs) && mag->nr > MOWN_MAGAZINE_LOW)
+		recs[nr++] = mag->round[--mag->nr];
+	local_irq_restore(flags);
+	kmem_cache_free_bulk(mown_record_caches[kind], nr, recs);
 }
 
 /* The CPU is gone, or everything is. */

@@ -12,7 +12,7 @@
  * stripe->lock (raw, interrupts off)
  *	All that concerns an address: the records of the addresses that hash to
  *	the stripe, of every owner, their states, the owners' trees and counts
- *	of the stripe, and the stripe's filter. A page's addresses share a
+ *	of the stripe, and the stripe's filter. A granule's addresses share a
  *	stripe. Finding an owner by its module, and walking the owners, also
  *	happens here: interrupts are off, so synchronize_rcu() waits for it.
  *
@@ -72,6 +72,8 @@
 #include <linux/cache.h>
 #include <linux/cpumask.h>
 #include <linux/hash.h>
+#include <linux/hashtable.h>
+#include <linux/irq_work.h>
 #include <linux/jiffies.h>
 #include <linux/kallsyms.h>
 #include <linux/list.h>
@@ -100,6 +102,13 @@ struct mown_range {
 
 #define MOWN_STRIPE_BITS 8
 #define MOWN_STRIPES BIT(MOWN_STRIPE_BITS)
+
+/*
+ * As many bytes share a stripe: few, so that what one module has, which is in few
+ * pages often, spreads over all stripes and their filters.
+ */
+#define MOWN_GRANULE_SHIFT 8
+#define MOWN_GRANULE BIT(MOWN_GRANULE_SHIFT)
 
 /* What fills the stripe's cache line behind a lock of four bytes. */
 #define MOWN_FILTER_SLOTS 60
@@ -167,6 +176,7 @@ enum mown_state {
  *	     mapped by user space; of a cache, what holds for its objects
  * @no_poison: not to be written to when it is released; likewise
  * @orphan: counted as left behind by its owner, which has gone
+ * @bits: all of these
  *
  * All but @freed is under the stripe's lock. One cache line on 64-bit.
  */
@@ -184,16 +194,34 @@ struct mown_record {
 	};
 	u32 pid;
 	u16 cpu;
-	u8 state:3;
-	u8 marked:1;
-	u8 redzone:1;
-	u8 no_poison:1;
-	u8 family:4;
-	u8 unpromised:1;
-	u8 loose:1;
-	u8 no_wait:1;
-	u8 orphan:1;
+	union {
+		struct {
+			u16 state:3;
+			u16 family:4;
+			u16 redzone:1;
+			u16 orphan:1;
+			u16 loose:1;
+			u16 marked:1;
+			u16 unpromised:1;
+			u16 no_wait:1;
+			u16 no_poison:1;
+		};
+		u16 bits;
+	};
 };
+
+/* What the field adds to @bits if it is 1. */
+#define MOWN_BIT(field) (((struct mown_record){ .field = 1 }).bits)
+
+/* A live object of kmalloc(), of which no more is to be said when it is released. */
+static inline bool mown_is_plain(const struct mown_record *rec)
+{
+	const struct mown_record is_not = {
+		.state = 7, .family = 15, .redzone = 1, .orphan = 1,
+	};
+
+	return !(rec->bits & is_not.bits);
+}
 
 #ifdef CONFIG_64BIT
 static_assert(sizeof(struct mown_record) == 64);
@@ -288,13 +316,13 @@ struct mown_tree {
 	unsigned long live;
 	unsigned long bytes;
 	bool charging;
-};
+} ____cacheline_aligned_in_smp;
 
 extern struct mown_stripe mown_stripes[MOWN_STRIPES];
 
 static inline unsigned int mown_stripe_index(unsigned long addr)
 {
-	return hash_long(addr >> PAGE_SHIFT, MOWN_STRIPE_BITS);
+	return hash_long(addr >> MOWN_GRANULE_SHIFT, MOWN_STRIPE_BITS);
 }
 
 static inline u8 *mown_filter_slot(struct mown_stripe *stripe,
@@ -303,6 +331,24 @@ static inline u8 *mown_filter_slot(struct mown_stripe *stripe,
 	u32 hash = (u32)(addr >> 3) * GOLDEN_RATIO_32;
 
 	return &stripe->filter[(u64)hash * MOWN_FILTER_SLOTS >> 32];
+}
+
+/*
+ * There is a record more, before its address can be published. A slot that is full
+ * stays so: false positives cost time only.
+ */
+static inline void mown_filter_more(u8 *slot)
+{
+	if (likely(*slot != U8_MAX))
+		WRITE_ONCE(*slot, *slot + 1);
+	/* Pairs with mown_maybe_recorded()'s dependency on the address. */
+	smp_wmb();
+}
+
+static inline void mown_filter_less(u8 *slot)
+{
+	if (likely(*slot != U8_MAX))
+		WRITE_ONCE(*slot, *slot - 1);
 }
 
 /* No lock: false only if there surely is no record of @addr. */
@@ -358,23 +404,88 @@ static inline u32 mown_pid(void)
 
 int mown_magazine_init(void);
 void mown_magazine_exit(void);
-struct mown_record *mown_record_new(enum mown_family family, gfp_t gfp);
-void mown_record_free(struct mown_record *rec);
+struct mown_record *mown_record_more(enum mown_kind kind, gfp_t gfp);
+void mown_record_less(enum mown_kind kind, struct mown_record *rec);
+
+#define MOWN_MAGAZINE_ROUNDS 31
+/* It is refilled below this, by so many. */
+#define MOWN_MAGAZINE_LOW 16
+
+/**
+ * struct mown_magazine - a CPU's records of a kind, with interrupts off
+ * @nr: how many there are
+ * @low: they were found to be few by who could not wait
+ * @round: they
+ */
+struct mown_magazine {
+	unsigned int nr;
+	bool low;
+	void *round[MOWN_MAGAZINE_ROUNDS];
+};
+
+/**
+ * struct mown_magazines - what a CPU has
+ * @of: by enum mown_kind
+ * @low: gets @refill going, from any context
+ * @refill: fills up those that are low
+ */
+struct mown_magazines {
+	struct mown_magazine of[MOWN_NR_KINDS];
+	struct irq_work low;
+	struct work_struct refill;
+};
+
+DECLARE_PER_CPU(struct mown_magazines, mown_magazines);
 
 int mown_record_init(void);
 void mown_record_exit(void);
 void mown_record_send_home(struct mown_record *rec);
 void mown_record_flush_home(void);
-struct mown_record *mown_tree_find(const struct mown_tree *tree,
-				   unsigned long addr);
+
+static inline struct mown_record *mown_record_of(struct rb_node *node)
+{
+	return rb_entry_safe(node, struct mown_record, node);
+}
+
+static inline struct mown_record *mown_tree_find(const struct mown_tree *tree,
+						 unsigned long addr)
+{
+	struct rb_node *node = tree->root.rb_node;
+
+	while (node) {
+		struct mown_record *rec = mown_record_of(node);
+
+		if (addr == rec->addr)
+			return rec;
+		node = addr < rec->addr ? node->rb_left : node->rb_right;
+	}
+	return NULL;
+}
+
 struct mown_record *mown_tree_floor(const struct mown_tree *tree,
 				    unsigned long addr);
 struct mown_record *mown_tree_above(const struct mown_tree *tree,
 				    unsigned long addr);
 struct mown_record *mown_tree_next(struct mown_record *rec);
-struct mown_record *mown_tree_insert(struct mown_tree *tree,
-				     struct mown_record *rec);
-void mown_tree_erase(struct mown_tree *tree, struct mown_record *rec);
+struct mown_record *mown_tree_link(struct mown_tree *tree,
+				   struct mown_record *rec);
+
+static inline void mown_tree_unlink(struct mown_tree *tree,
+				    struct mown_record *rec)
+{
+	rb_erase(&rec->node, &tree->root);
+	tree->records--;
+}
+
+/* Take the record out of its tree, and out of the stripe's filter. */
+static inline void mown_tree_erase(struct mown_tree *tree,
+				   struct mown_record *rec)
+{
+	mown_tree_unlink(tree, rec);
+	mown_filter_less(mown_filter_slot(&mown_stripes[mown_stripe_index(rec->addr)],
+					  rec->addr));
+}
+
 struct mown_record *mown_tree_move(struct mown_tree *from,
 				   struct mown_tree *to,
 				   struct mown_record *rec);
@@ -417,6 +528,45 @@ struct mown_family_info {
 
 extern const struct mown_family_info mown_families[MOWN_NR_FAMILIES];
 void mown_give_back(const struct mown_record *rec);
+
+/* A record with nothing set; see mown_record_more(). */
+static inline struct mown_record *mown_record_new(enum mown_kind kind,
+						  gfp_t gfp)
+{
+	struct mown_record *rec = NULL;
+	struct mown_magazine *mag;
+	unsigned long flags;
+
+	local_irq_save(flags);
+	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
+	if (likely(mag->nr > MOWN_MAGAZINE_LOW))
+		rec = mag->round[--mag->nr];
+	local_irq_restore(flags);
+	return likely(rec) ? rec : mown_record_more(kind, gfp);
+}
+
+static inline void mown_record_put(enum mown_kind kind, struct mown_record *rec)
+{
+	struct mown_magazine *mag;
+	unsigned long flags;
+	bool room;
+
+	local_irq_save(flags);
+	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
+	room = mag->nr < MOWN_MAGAZINE_ROUNDS;
+	if (likely(room))
+		mag->round[mag->nr++] = rec;
+	local_irq_restore(flags);
+	if (unlikely(!room))
+		mown_record_less(kind, rec);
+}
+
+/* Wherever kfree() may be called, with no lock of mown's held. */
+static inline void mown_record_free(struct mown_record *rec)
+{
+	mown_record_put(mown_families[rec->family].kind, rec);
+}
+
 size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);
 void mown_family_exit(void);
@@ -662,6 +812,25 @@ struct mown_sums {
 
 extern struct mutex mown_owners_lock;
 extern struct list_head mown_owners;
+
+#define MOWN_OWNER_HASH_BITS 6
+extern struct hlist_head mown_owner_hash[1 << MOWN_OWNER_HASH_BITS];
+
+/*
+ * The owner of a module's calls, or NULL. With interrupts off, as under a
+ * stripe's lock, or in an RCU read-side section.
+ */
+static inline struct mown_owner *mown_owner_find(const struct module *mod)
+{
+	struct mown_owner *owner;
+
+	hash_for_each_possible_rcu(mown_owner_hash, owner, hash,
+				   (unsigned long)mod)
+		if (likely(owner->mod == mod))
+			return owner;
+	return NULL;
+}
+
 extern const char * const mown_count_names[MOWN_NR_COUNTS];
 extern const char * const mown_count_help[MOWN_NR_COUNTS];
 
@@ -674,7 +843,6 @@ void mown_owner_publish(struct mown_owner *owner);
 void mown_owner_remove(struct mown_owner *owner);
 void mown_owner_forget_module(struct mown_owner *owner);
 void mown_owner_stop(struct mown_owner *owner);
-struct mown_owner *mown_owner_find(const struct module *mod);
 struct mown_owner *mown_owner_next(struct mown_owner *owner);
 void mown_owner_put(struct mown_owner *owner);
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
@@ -900,10 +1068,10 @@ void mown_warn_exit(void);
  */
 struct mown_caller {
 	struct module *mod;
-	enum mown_way way;
-	enum mown_family family;
 	unsigned long site;
-	unsigned int frees;
+	enum mown_way way:8;
+	enum mown_family family:8;
+	u16 frees;
 	bool no_wait;
 	bool no_poison;
 	const void *with;
@@ -946,6 +1114,7 @@ void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 		   const struct mown_caller *caller);
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		 const struct mown_caller *caller);
+bool mown_release_plain(const void *ptr, const struct module *mod);
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive);
 
@@ -999,7 +1168,19 @@ void mown_observe_split(unsigned long addr);
 bool mown_has_own_alloc(const mempool_t *pool);
 bool mown_is_served(const void *ptr, enum mown_family family);
 void *mown_element_track(void *ptr, gfp_t gfp, const struct mown_caller *caller);
-void mown_observe_free(unsigned long addr, unsigned long site);
+void __mown_observe_free(unsigned long addr, unsigned long site);
+
+/*
+ * Somebody frees @addr, and not through mown: that cannot be refused.
+ *
+ * Context: Any but NMI, with whatever locks held: prints and frees nothing.
+ */
+static inline void mown_observe_free(unsigned long addr, unsigned long site)
+{
+	if (unlikely(mown_maybe_recorded(addr)))
+		__mown_observe_free(addr, site);
+}
+
 void mown_observe_rcu(unsigned long addr, unsigned long site);
 
 /* ---- Redzones: redzone.c ---- */
@@ -1023,6 +1204,7 @@ static inline bool mown_has_redzones(const struct module *mod)
 
 enum mown_admission {
 	MOWN_ADMITTED,
+	MOWN_NO_OWNER,
 	MOWN_FAILS,
 	MOWN_OVER_LIMIT,
 };
@@ -1069,7 +1251,7 @@ void mown_rcu_flush_slabs(void);
 struct kmem_cache *mown_cache_track(struct kmem_cache *cache,
 				    slab_flags_t flags, bool has_ctor,
 				    const struct mown_caller *by);
-void mown_cache_ends(struct kmem_cache *cache);
+void mown_cache_ends(struct kmem_cache *cache, bool recorded);
 
 /* ---- Memory that a device's detach frees: devm.c ---- */
 

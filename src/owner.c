@@ -18,7 +18,7 @@ DEFINE_MUTEX(mown_owners_lock);
 LIST_HEAD(mown_owners);
 
 /* By module; written under mown_owners_lock, read under any stripe's lock. */
-static DEFINE_HASHTABLE(mown_owner_hash, 6);
+DEFINE_HASHTABLE(mown_owner_hash, MOWN_OWNER_HASH_BITS);
 
 /* What waits for a grace period to be freed, and sleeps then. */
 struct workqueue_struct *mown_wq;
@@ -153,21 +153,6 @@ void mown_owner_stop(struct mown_owner *owner)
 		raw_spin_lock_irqsave(&mown_stripes[i].lock, flags);
 		raw_spin_unlock_irqrestore(&mown_stripes[i].lock, flags);
 	}
-}
-
-/*
- * The owner of a module's calls, or NULL. With interrupts off, as under a
- * stripe's lock, or in an RCU read-side section.
- */
-struct mown_owner *mown_owner_find(const struct module *mod)
-{
-	struct mown_owner *owner;
-
-	hash_for_each_possible_rcu(mown_owner_hash, owner, hash,
-				   (unsigned long)mod)
-		if (owner->mod == mod)
-			return owner;
-	return NULL;
 }
 
 /*

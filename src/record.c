@@ -12,11 +12,6 @@
 
 struct mown_stripe mown_stripes[MOWN_STRIPES];
 
-static struct mown_record *mown_record_of(struct rb_node *node)
-{
-	return rb_entry_safe(node, struct mown_record, node);
-}
-
 /* Records dropped where nothing may be freed; mown_home_work frees them. */
 static LLIST_HEAD(mown_home);
 
@@ -47,21 +42,6 @@ void mown_record_send_home(struct mown_record *rec)
 void mown_record_flush_home(void)
 {
 	irq_work_sync(&mown_home_work);
-}
-
-struct mown_record *mown_tree_find(const struct mown_tree *tree,
-				   unsigned long addr)
-{
-	struct rb_node *node = tree->root.rb_node;
-
-	while (node) {
-		struct mown_record *rec = mown_record_of(node);
-
-		if (addr == rec->addr)
-			return rec;
-		node = addr < rec->addr ? node->rb_left : node->rb_right;
-	}
-	return NULL;
 }
 
 /* The record with the highest address that is not above @addr. */
@@ -103,8 +83,8 @@ struct mown_record *mown_tree_next(struct mown_record *rec)
  * Link @rec into the tree, unless there is a record that overlaps it: then
  * nothing happens and that one is returned.
  */
-static struct mown_record *mown_tree_link(struct mown_tree *tree,
-					  struct mown_record *rec)
+struct mown_record *mown_tree_link(struct mown_tree *tree,
+				   struct mown_record *rec)
 {
 	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
 	struct mown_record *below = NULL, *above = NULL;
@@ -131,39 +111,6 @@ static struct mown_record *mown_tree_link(struct mown_tree *tree,
 	return NULL;
 }
 
-/* As mown_tree_link(), for a record that no tree has yet. */
-struct mown_record *mown_tree_insert(struct mown_tree *tree,
-				     struct mown_record *rec)
-{
-	struct mown_record *overlap = mown_tree_link(tree, rec);
-	u8 *slot;
-
-	if (unlikely(overlap))
-		return overlap;
-	/* A slot that is full stays so: false positives cost time only. */
-	slot = mown_filter_slot(&mown_stripes[mown_stripe_index(rec->addr)],
-				rec->addr);
-	if (*slot != U8_MAX)
-		WRITE_ONCE(*slot, *slot + 1);
-	/*
-	 * Before the address can be published. Pairs with the dependency of
-	 * mown_maybe_recorded() on the address.
-	 */
-	smp_wmb();
-	return NULL;
-}
-
-void mown_tree_erase(struct mown_tree *tree, struct mown_record *rec)
-{
-	u8 *slot = mown_filter_slot(&mown_stripes[mown_stripe_index(rec->addr)],
-				    rec->addr);
-
-	rb_erase(&rec->node, &tree->root);
-	tree->records--;
-	if (*slot != U8_MAX)
-		WRITE_ONCE(*slot, *slot - 1);
-}
-
 /*
  * Move @rec from one owner's tree to another's, unless that has a record that
  * overlaps it: then nothing happens and that one is returned. The filter counts
@@ -175,8 +122,7 @@ struct mown_record *mown_tree_move(struct mown_tree *from,
 {
 	struct mown_record *overlap;
 
-	rb_erase(&rec->node, &from->root);
-	from->records--;
+	mown_tree_unlink(from, rec);
 	overlap = mown_tree_link(to, rec);
 	if (unlikely(overlap))
 		mown_tree_link(from, rec);

@@ -436,10 +436,12 @@ void mown_wrap_split_page(struct page *page, unsigned int order)
 void mown_wrap_kmem_cache_destroy(struct kmem_cache *cache)
 {
 	int idx = srcu_read_lock(&mown_wrappers);
+	bool recorded = mown_recorded_as((unsigned long)cache) == MOWN_CACHE;
 
-	if (mown_hooked_free(cache, BIT(MOWN_CACHE), false, _RET_IP_)) {
+	if (!MOWN_KEEPS_CACHES ||
+	    mown_hooked_free(cache, BIT(MOWN_CACHE), false, _RET_IP_)) {
 		if (cache)
-			mown_cache_ends(cache);
+			mown_cache_ends(cache, recorded);
 		kmem_cache_destroy(cache);
 	}
 	srcu_read_unlock(&mown_wrappers, idx);

@@ -91,22 +91,26 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 
 /*
  * The start of the object of @owner, live or released, that @addr points into,
- * or 0. A page's addresses share a stripe, so it is in the stripe of @addr's
- * page or of one before it, as far back as the owner's largest object.
+ * or 0. A granule's addresses share a stripe, so it is in the stripe of @addr's
+ * granule or of one before it, as far back as the owner's largest object. What is
+ * recorded just now cannot be what the caller knows of: empty trees are not locked.
  */
 unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
 {
 	/* An object's class is less than twice its size. */
-	unsigned long pages = 2 * READ_ONCE(owner->max_size) / PAGE_SIZE + 1;
+	unsigned long granules = 2 * READ_ONCE(owner->max_size) / MOWN_GRANULE + 1;
+	unsigned long most = min(granules, MOWN_STRIPES - 1UL);
 	unsigned long flags, back, start = 0;
 	struct mown_stripe *stripe;
 	struct mown_record *rec;
 	unsigned int index;
 
-	for (back = 0; !start && back <= min(pages, MOWN_STRIPES - 1UL); back++) {
+	for (back = 0; !start && back <= most; back++) {
 		/* Further back than there are stripes: look into every one. */
-		index = pages < MOWN_STRIPES ?
-			mown_stripe_index(addr - (back << PAGE_SHIFT)) : back;
+		index = granules < MOWN_STRIPES ?
+			mown_stripe_index(addr - back * MOWN_GRANULE) : back;
+		if (!READ_ONCE(owner->trees[index].root.rb_node))
+			continue;
 		stripe = mown_lock(index, &flags);
 		rec = mown_tree_floor(&owner->trees[index], addr);
 		if (rec && addr - rec->addr <
@@ -285,8 +289,7 @@ bool mown_not_live(struct mown_hold *hold, bool resize)
 	bool pass = hold->stale || mown_is_none_of_ours(hold);
 	const struct mown_caller *caller = hold->caller;
 	bool mismatched = hold->rec && mown_is_mismatched(hold);
-	bool foreign = hold->rec && hold->owner != hold->me &&
-		       hold->rec->family != caller->family;
+	bool other = hold->rec && hold->rec->family != caller->family;
 	struct mown_event event;
 
 	mown_describe_call(&event, mown_named(caller, hold->addr),
@@ -295,7 +298,7 @@ bool mown_not_live(struct mown_hold *hold, bool resize)
 		mown_describe_object(&event, hold->owner, hold->rec);
 	mown_unlock(hold);
 	/* What took the place of a stale record may be anybody's. */
-	if (foreign && mown_serves(hold->owner, caller))
+	if (other && mown_serves(hold->owner, caller))
 		pass = true;
 	if (caller->way == MOWN_DEVICE)
 		pass = !hold->rec;

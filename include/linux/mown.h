@@ -670,10 +670,14 @@ static __always_inline size_t __mown_order_size(unsigned int order)
 						    SIZE_MAX;
 }
 
-/* What is no page has no address; it is to be told as what it is. */
+/*
+ * What is no page has no address; it is to be told as what it is. One in high
+ * memory is not recorded, whether it has an address just now or not.
+ */
 static __always_inline void *__mown_page_address(struct page *page)
 {
-	return IS_ERR(page) ? (void *)page : page_address(page);
+	return IS_ERR(page) ? (void *)page :
+	       PageHighMem(page) ? NULL : page_address(page);
 }
 
 static __always_inline

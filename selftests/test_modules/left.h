@@ -84,12 +84,6 @@ static noinline int left_need_pool(void)
 	return left_pool ? 0 : -ENOMEM;
 }
 
-static noinline int left_need_page_pool(void)
-{
-	left_pool = HEAP(mempool_create_page_pool)(LEFT_RESERVE, LEFT_ORDER);
-	return left_pool ? 0 : -ENOMEM;
-}
-
 /* The device is somebody else's, and is there as long as the test has it so. */
 static int left_need_device(void)
 {
@@ -222,7 +216,6 @@ static const struct {
 	{ "mempool_kmalloc", NULL, left_mempool_kmalloc },
 	{ "mempool_pages", NULL, left_mempool_pages },
 	{ "element", left_need_pool, left_element },
-	{ "element_pages", left_need_page_pool, left_element },
 	{ "dma", left_need_device, left_dma },
 	{ "dma_pool", left_need_device, left_dma_pool },
 	{ "dma_block", left_need_dma_pool, left_dma_block },

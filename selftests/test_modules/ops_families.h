@@ -210,6 +210,15 @@ static noinline void op_mempool_create(struct op *op)
 	barrier();
 }
 
+/* Who has allocated it does not free it. */
+static noinline void op_mempool_create_half(struct op *op)
+{
+	op->bare = true;
+	op->ptr = HEAP(mempool_create)(ARG(0), ops_element_alloc, mempool_kfree,
+				       PTR(1));
+	barrier();
+}
+
 static noinline void op_mempool_create_node(struct op *op)
 {
 	op->bare = true;
@@ -314,6 +323,7 @@ static const struct ops_entry ops_families[] = {
 	OP(mempool_create_slab_pool),
 	OP(mempool_create_page_pool),
 	OP(mempool_create),
+	OP(mempool_create_half),
 	OP(mempool_create_node),
 	OP(mempool_alloc),
 	OP(mempool_alloc_nowait),
