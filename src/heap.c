@@ -231,8 +231,9 @@ void mown_drop_stale(struct mown_owner *owner, unsigned int index,
 		mown_record_send_home(stale);
 }
 
-static void mown_drop_stale_elsewhere(struct mown_owner *me,
-				      unsigned int index, unsigned long addr)
+static noinline void mown_drop_stale_elsewhere(struct mown_owner *me,
+					       unsigned int index,
+					       unsigned long addr)
 {
 	struct mown_record *stale;
 	struct mown_owner *owner;
@@ -246,8 +247,9 @@ static void mown_drop_stale_elsewhere(struct mown_owner *me,
 	}
 }
 
-static void mown_raise_max_size(struct mown_owner *owner,
-				const struct mown_record *rec, size_t size)
+static noinline void mown_raise_max_size(struct mown_owner *owner,
+					 const struct mown_record *rec,
+					 size_t size)
 {
 	size_t max = READ_ONCE(owner->max_size);
 
@@ -740,7 +742,8 @@ bool mown_release_plain(const void *ptr, const struct module *mod)
 	struct mown_owner *owner;
 	struct mown_tree *tree;
 
-	if (trace_free_enabled())
+	/* An owner without quarantine of its own is served all the same. */
+	if (READ_ONCE(mown_quarantine_bytes) || trace_free_enabled())
 		return false;
 	stripe = mown_lock(index, &flags);
 	owner = mown_owner_find(mod);

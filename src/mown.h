@@ -83,11 +83,13 @@
 #include <linux/mown.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/poison.h>
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
 #include <linux/workqueue.h>
 
 #define MOWN_VERSION "0.1"
@@ -687,6 +689,20 @@ void mown_quarantine_purge(const struct kmem_cache *cache);
 size_t mown_quarantine_overhead(const struct mown_owner *owner);
 
 /* ---- Poison: poison.c ---- */
+
+/* No more bytes are filled, or looked at, under one hold of the lock. */
+#define MOWN_POISON_PIECE 1024UL
+
+/*
+ * The first of @bytes from @at on that is no poison any more, or NULL; of an object
+ * whose record the caller holds, and whose stripe is locked.
+ */
+static inline const u8 *mown_poison_spoilt(const struct mown_record *rec,
+					   size_t at, size_t bytes)
+{
+	return rec->state == MOWN_GONE ? NULL :
+	       memchr_inv((void *)(rec->addr + at), POISON_FREE, bytes);
+}
 
 bool mown_poison_fill(struct mown_stripe *stripe, struct mown_record *rec,
 		      u8 byte, size_t size, unsigned long *flags)

@@ -8,13 +8,8 @@
  * objects are filled and looked at piece by piece.
  */
 #include <linux/minmax.h>
-#include <linux/poison.h>
-#include <linux/string.h>
 
 #include "mown.h"
-
-/* As many bytes at a time. */
-#define MOWN_POISON_PIECE 1024UL
 
 /*
  * Fill @size bytes of an object with @byte. The caller holds the record, in a
@@ -75,9 +70,7 @@ void mown_poison_check(struct mown_owner *owner, const struct mown_freed *freed)
 	while (!spoilt && at < rec->size) {
 		bytes = min(rec->size - at, MOWN_POISON_PIECE);
 		stripe = mown_lock(index, &flags);
-		if (rec->state != MOWN_GONE)
-			spoilt = memchr_inv((void *)(rec->addr + at),
-					    POISON_FREE, bytes);
+		spoilt = mown_poison_spoilt(rec, at, bytes);
 		if (spoilt)
 			mown_describe_spoilt(&event, owner, freed, spoilt);
 		raw_spin_unlock_irqrestore(&stripe->lock, flags);

@@ -162,12 +162,20 @@ static void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 	unsigned int index = mown_stripe_index(rec->addr);
 	struct mown_stripe *stripe = &mown_stripes[index];
 	unsigned long flags;
-	bool ours;
+	bool ours, looked = !freed->poisoned;
 
-	if (freed->poisoned)
+	/* A small one is looked at under the lock that it leaves under. */
+	if (unlikely(!looked && rec->size > MOWN_POISON_PIECE)) {
 		mown_poison_check(owner, freed);
+		looked = true;
+	}
 	mown_hurry();
 	raw_spin_lock_irqsave(&stripe->lock, flags);
+	if (unlikely(!looked && mown_poison_spoilt(rec, 0, rec->size))) {
+		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+		mown_poison_check(owner, freed);
+		raw_spin_lock_irqsave(&stripe->lock, flags);
+	}
 	ours = rec->state != MOWN_GONE;
 	if (ours)
 		mown_tree_erase(&owner->trees[index], rec);
