@@ -1031,6 +1031,18 @@ def test_left_behind(way: Way) -> None:
     assert families == set(KINDS) - {"devm"}, families
 
 
+def test_interior_of_page(way: Way) -> None:
+    """All of a page is of the one small object of vmalloc() that the module has."""
+    with ops(way.module) as heap:
+        addr = heap.call("vmalloc", 100).pointer
+        for offset in (16, 512, 4000):
+            with reported(way.module, "interior_frees", "BUG: mown: interior-free in op_vfree",
+                          f"freed pointer {offset} bytes inside",
+                          "refused; the object stays allocated"):
+                heap.call("vfree", addr + offset)
+        heap.call("vfree", addr)
+
+
 def test_left_pools(way: Way) -> None:
     """What may have gone, or goes as something else, does not go with its pool."""
     # The two in reserve go as what they are, and the pool would free them again
@@ -1180,6 +1192,7 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("interrupts", test_interrupts),
     ("vfree in interrupts", test_vfree),
     ("what is left behind of every family", test_left_behind),
+    ("an interior free of a page of vmalloc()", test_interior_of_page),
     ("what is left behind of pools", test_left_pools),
     ("fail_nth", test_fail_nth),
     ("no memory, nothing recorded", test_no_memory),

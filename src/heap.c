@@ -397,9 +397,9 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		 const struct mown_caller *caller)
 {
 	enum mown_kind kind = mown_families[family].kind;
-	bool no_wait;
 	enum mown_admission why;
 	struct mown_record *rec;
+	bool no_wait;
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return ptr;
@@ -732,6 +732,7 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
  * What nearly every release is where nothing waits in quarantine: @mod's own live
  * object of kmalloc() goes, by a function that releases those. The caller is to
  * give it back to the kernel then. False if there is more to it: nothing is done.
+ * Whether the record is stale is not asked: the kernel has its free either way.
  */
 bool mown_release_plain(const void *ptr, const struct module *mod)
 {
@@ -742,7 +743,7 @@ bool mown_release_plain(const void *ptr, const struct module *mod)
 	struct mown_owner *owner;
 	struct mown_tree *tree;
 
-	/* An owner without quarantine of its own is served all the same. */
+	/* With a quarantine for all: who has none is served the longer way, too. */
 	if (READ_ONCE(mown_quarantine_bytes) || trace_free_enabled())
 		return false;
 	stripe = mown_lock(index, &flags);

@@ -145,7 +145,9 @@ void mown_record_less(enum mown_kind kind, struct mown_record *rec)
 	while (nr < ARRAY_SIZE(recs) && mag->nr > MOWN_MAGAZINE_LOW)
 		recs[nr++] = mag->round[--mag->nr];
 	local_irq_restore(flags);
-	kmem_cache_free_bulk(mown_record_caches[kind], nr, recs);
+	/* In bulk it may not be done with interrupts off. */
+	while (nr)
+		kmem_cache_free(mown_record_caches[kind], recs[--nr]);
 }
 
 /* The CPU is gone, or everything is. */

@@ -541,7 +541,7 @@ static inline struct mown_record *mown_record_new(enum mown_kind kind,
 
 	local_irq_save(flags);
 	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
-	if (likely(mag->nr > MOWN_MAGAZINE_LOW))
+	if (likely(mag->nr >= MOWN_MAGAZINE_LOW))
 		rec = mag->round[--mag->nr];
 	local_irq_restore(flags);
 	return likely(rec) ? rec : mown_record_more(kind, gfp);
@@ -690,7 +690,7 @@ size_t mown_quarantine_overhead(const struct mown_owner *owner);
 
 /* ---- Poison: poison.c ---- */
 
-/* No more bytes are filled, or looked at, under one hold of the lock. */
+/* No more bytes are filled, or looked at, before the lock is dropped for once. */
 #define MOWN_POISON_PIECE 1024UL
 
 /*
@@ -762,7 +762,7 @@ enum mown_count {
  * @promised: it has used the API, whose user promises that nothing outlives it
  * @freed_others: it has released objects of other owners, whose slots have its
  *		  call sites
- * @max_size: no recorded object of kmalloc(), vmalloc() or a slab is larger;
+ * @max_size: no recorded object of a slab, or of what goes as a whole, is larger;
  *	      grows only
  * @untracked: objects of it that had to go without a record and are not freed
  * @counts: by enum mown_count, for those that are not summed up

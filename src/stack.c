@@ -12,7 +12,7 @@
 #include "mown.h"
 
 /* mown's own frames between the caller and stack_trace_save(). */
-#define MOWN_STACK_OWN 6
+#define MOWN_STACK_OWN 8
 
 /* The knob: of owners that have no number of their own. */
 int mown_stack_depth;

@@ -316,7 +316,7 @@ static bool mown_hooked_free_as(const void *ptr, enum mown_family family,
 	if (!mown_hook_caller(&caller, site) &&
 	    mown_recorded_as((unsigned long)ptr) < 0)
 		return true;
-	if (frees & BIT(MOWN_KMALLOC) && !sensitive &&
+	if (caller.mod && frees & BIT(MOWN_KMALLOC) && !sensitive &&
 	    mown_release_plain(ptr, caller.mod))
 		return true;
 	caller.family = family;

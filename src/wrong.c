@@ -97,8 +97,9 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
  */
 unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
 {
-	/* An object's class is less than twice its size. */
-	unsigned long granules = 2 * READ_ONCE(owner->max_size) / MOWN_GRANULE + 1;
+	/* An object's class is less than twice its size, or a page of vmalloc(). */
+	size_t size = max(2 * READ_ONCE(owner->max_size), PAGE_SIZE);
+	unsigned long granules = size / MOWN_GRANULE + 1;
 	unsigned long most = min(granules, MOWN_STRIPES - 1UL);
 	unsigned long flags, back, start = 0;
 	struct mown_stripe *stripe;
