@@ -38,6 +38,7 @@ static struct platform_device *bench_device;
 static size_t bench_size = 64;
 static unsigned long bench_live;
 static void **bench_objects;
+static struct rnd_state bench_rnd;
 static char bench_result[48];
 
 /* ---- Families: the calls are in functions of their own, as a module's are ---- */
@@ -181,8 +182,6 @@ MODULE_PARM_DESC(hold, "FAMILY SIZE LIVE: so many objects live from now on");
 enum bench_order { BENCH_PAIR, BENCH_LIFO, BENCH_FIFO, BENCH_RANDOM };
 
 static const char * const bench_orders[] = { "pair", "lifo", "fifo", "random" };
-
-static struct rnd_state bench_rnd;
 
 /* Which of the live objects is the next to go. */
 static unsigned long bench_next(enum bench_order order)
