@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.csv"
 COLUMNS = ("kernel,ruler,way,family,size,live,order,quarantine,stack_depth,unit,raw,value,"
            "added").split(",")
-KEY = COLUMNS[:9]
+KEY = COLUMNS[:10]
 
 Row = dict[str, str]
 
@@ -31,7 +31,7 @@ def measure(kernel: str) -> list[Row]:
     env = dict(os.environ, MOWN_ACCEL="tcg-icount")
     version = subprocess.run([vmtest, "-k", kernel, "--kver"], check=True, text=True,
                              stdout=subprocess.PIPE).stdout.strip()
-    with subprocess.Popen([vmtest, "-k", kernel, "-c", "1", "-t", "1200", "-a", "init_on_alloc=0",
+    with subprocess.Popen([vmtest, "-k", kernel, "-c", "1", "-t", "3000", "-a", "init_on_alloc=0",
                            "--", HERE / "bench_guest.py"], env=env, text=True,
                           stdout=subprocess.PIPE) as guest:
         assert guest.stdout
@@ -53,11 +53,13 @@ def main() -> int:
         with RESULTS.open(encoding="ascii", newline="") as file:
             before = {key(row): row["added"] for row in csv.DictReader(file)}
     rows = measure(kernel)
-    print(f"{'way':18} {'size':>5} {'live':>5} {'quarantine':>10} {'raw':>8} {'added':>8} "
-          f"{'before':>8}")
+    shown = (("way", "<16"), ("family", "<7"), ("size", ">5"), ("live", ">7"), ("order", "<6"),
+             ("quarantine", ">10"), ("stack_depth", ">11"), ("unit", "<24"), ("raw", ">9"),
+             ("added", ">10"))
+    print(*(f"{name:{form}}" for name, form in shown), f"{'before':>10}")
     for row in rows:
-        print(f"{row['way']:18} {row['size']:>5} {row['live']:>5} {row['quarantine']:>10} "
-              f"{row['raw']:>8} {row['added']:>8} {before.get(key(row), '-'):>8}")
+        print(*(f"{row[name]:{form}}" for name, form in shown),
+              f"{before.get(key(row), '-'):>10}")
     with RESULTS.open("w", encoding="ascii", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
