@@ -178,9 +178,9 @@ for phase; do
 	fi
 done
 if ((!${#chosen[@]})); then
-	run_phase attach "" "${attach[@]}"
-	run_phase attach_slub_debug slub_debug=FZPU -t mown:test_attach.py
 	# Code is patched while both CPUs run it: see vmtest.sh
+	MOWN_ACCEL=tcg-single run_phase attach "" "${attach[@]}"
+	MOWN_ACCEL=tcg-single run_phase attach_slub_debug slub_debug=FZPU -t mown:test_attach.py
 	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=10 \
 		run_phase attach_load "" -t mown:test_attach_load.py
 	build_without_ftrace || die "mown does not build without ftrace"
