@@ -310,6 +310,25 @@ def run(make: "Callable[[random.Random, Ops, Ops], Run[Obj]]", steps: int, limit
     return session
 
 
+def check_wrong(session: Run[Obj], limit: int, *kinds: str) -> None:
+    """Both modules have made each of the wrong frees: else the run has proven nothing.
+
+    KINDS are those that both can make, besides the unknown ones, and the second ones where
+    there is a quarantine.
+    """
+    counts = {owner.module: owner.counts for owner in session.owners}
+    expected = [(API, "unknown_frees"), (DROPIN, "unknown_passed")]
+    for name in (API, DROPIN):
+        expected += [(name, kind) for kind in kinds]
+        expected += [(name, "double_frees")] if limit else []
+    assert all(counts[name][kind] for name, kind in expected), "too little has happened"
+
+
+def check_full(session: Run[Obj]) -> None:
+    """A quarantine had all the objects that it may have."""
+    assert any(owner.was_full for owner in session.owners), "no quarantine's ring was ever full"
+
+
 def check_exits(session: Run[Obj]) -> None:
     """Both modules went away with all that they had freed."""
     for owner in session.owners:

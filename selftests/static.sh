@@ -139,6 +139,8 @@ check litmus run_litmus
 check 'W=1' build "$copy"
 check 'W=1, test modules' build "$copy/selftests/test_modules" MOWN="$copy" \
 	KBUILD_EXTRA_SYMBOLS="$copy/Module.symvers"
+check 'W=1, benchmark' build "$copy/selftests/bench" MOWN="$copy" \
+	KBUILD_EXTRA_SYMBOLS="$copy/Module.symvers"
 make -s -C "$kdir" M="$copy" clean
 check 'sparse' build "$copy" C=2 CF=-Wsparse-error
 exit "$failed"

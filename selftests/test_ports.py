@@ -95,7 +95,9 @@ def module_path(name: str) -> str:
     for where, _, files in os.walk(PORTS):
         if f"{name}.ko" in files:
             return f"{where}/{name}.ko"
-    raise Skip(f"{PORTS} has no {name}.ko")
+    if os.path.isdir(PORTS):
+        raise AssertionError(f"{PORTS} has no {name}.ko")
+    raise Skip(f"there is no {PORTS}")
 
 
 def load(module: str) -> None:

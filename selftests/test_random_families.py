@@ -911,19 +911,14 @@ def run(steps: int, limit: int) -> None:
     assert isinstance(session, Run)
     done = session.done
     random_heap.Ktap.note(", ".join(f"{key} {value}" for key, value in sorted(done.items())))
-    counts = {owner.module: owner.counts for owner in session.owners}
-    # A run that did not come to these has proven nothing.
-    expected = [(API, "unknown_frees"), (DROPIN, "unknown_passed")]
-    for name in (API, DROPIN):
-        expected += [(name, key) for key in ("interior_frees", "foreign_frees",
-                                             "mismatched_frees", "released_elsewhere")]
-        expected += [(name, "double_frees")] if limit else []
-    if steps >= 2000:
-        assert all(counts[name][key] for name, key in expected), "too little has happened"
+    # A short run makes few of each: what happened then is in its notes.
+    if steps >= 10000:
+        random_heap.check_wrong(session, limit, "interior_frees", "foreign_frees",
+                                "mismatched_frees", "released_elsewhere")
         missing = [family for family in FAMILIES if not done.get(f"new {family}")]
         assert not missing, f"none of {missing} was allocated"
-    assert steps < 10000 or limit < 1 << 24 or \
-        any(owner.was_full for owner in session.owners), "no quarantine's ring was ever full"
+    if steps >= 10000 and limit >= 1 << 24:
+        random_heap.check_full(session)
     random_heap.check_exits(session)
 
 

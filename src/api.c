@@ -176,7 +176,7 @@ void __mown_kfree(const void *ptr, struct module *mod, enum mown_way way)
 {
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (likely(mown_release_plain(ptr, mod)) ||
+	if (mown_release_plain(ptr, mod) ||
 	    mown_release_by(ptr, mod, way, _RET_IP_, MOWN_FREES_KFREE))
 		kfree(ptr);
 }
@@ -217,7 +217,7 @@ void __mown_kvfree(const void *ptr, struct module *mod, enum mown_way way)
 {
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (likely(mown_release_plain(ptr, mod)) ||
+	if (mown_release_plain(ptr, mod) ||
 	    mown_release_by(ptr, mod, way, _RET_IP_, MOWN_FREES_KVFREE))
 		kvfree(ptr);
 }
@@ -387,6 +387,7 @@ EXPORT_SYMBOL_GPL(__mown_krealloc);
  * __mown_ksize - how much of an object may be used
  * @ptr: its start, of memory of kmalloc()
  *
+ * Context: Any in which ksize() may be called.
  * Return: what ksize() says, but no more than was asked for where a redzone
  *	   (policy/overflow) begins behind that.
  */
@@ -401,6 +402,7 @@ EXPORT_SYMBOL_GPL(__mown_ksize);
  * @size: bytes that it wants
  * @mod: the module that asks, THIS_MODULE
  *
+ * Context: Any.
  * Return: what kmalloc_size_roundup() says, or @size where there would be no
  *	   room for a redzone then.
  */

@@ -33,30 +33,24 @@ static const struct {
 	[MOWN_DMA_CHILD] = { "mown_dma_child", sizeof(struct mown_dma_child) },
 };
 
-/* Records that did not fit into the magazine go to the kernel. */
-static void mown_magazine_fill(enum mown_kind kind, void **recs, int nr)
+/* Get as many as are missing, as far as there is memory. */
+static void mown_magazine_refill(enum mown_kind kind, gfp_t gfp)
 {
+	void *recs[MOWN_MAGAZINE_LOW];
 	struct mown_magazine *mag;
 	unsigned long flags;
+	int nr;
 
+	nr = kmem_cache_alloc_bulk(mown_record_caches[kind], gfp,
+				   ARRAY_SIZE(recs), recs);
 	local_irq_save(flags);
 	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
 	while (nr && mag->nr < MOWN_MAGAZINE_ROUNDS)
 		mag->round[mag->nr++] = recs[--nr];
 	local_irq_restore(flags);
+	/* What others have put there meanwhile. */
 	while (nr)
 		kmem_cache_free(mown_record_caches[kind], recs[--nr]);
-}
-
-/* Get as many as are missing, as far as there is memory. */
-static void mown_magazine_refill(enum mown_kind kind, gfp_t gfp)
-{
-	void *recs[MOWN_MAGAZINE_LOW];
-	int nr;
-
-	nr = kmem_cache_alloc_bulk(mown_record_caches[kind], gfp,
-				   ARRAY_SIZE(recs), recs);
-	mown_magazine_fill(kind, recs, nr);
 }
 
 static void mown_magazine_refill_func(struct work_struct *work)

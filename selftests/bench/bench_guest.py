@@ -4,7 +4,6 @@
 import contextlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
@@ -128,8 +127,6 @@ def main(only: Sequence[str]) -> int:
     for depth in (4, 8):
         measure_ways(rows, 0, depth, PAIR)
     unload(OTHER, "mown")
-    # What is freed by RCU has to be gone before the guest is
-    time.sleep(1)
     return 0
 
 
