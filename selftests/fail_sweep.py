@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple, Optional, Sequence
@@ -57,6 +58,7 @@ class Sweep:
             self.loader = ["modprobe", module, *params]
         self.name = path.stem.replace("-", "_") if path.suffix == ".ko" else \
             module.replace("-", "_")
+        self.interrupted = False
 
     def check(self) -> None:
         """May the sweep begin? SweepError if not."""
@@ -124,11 +126,17 @@ class Sweep:
                 print(f"    {line}")
         return not faults
 
+    def interrupt(self, *_: object) -> None:
+        """Stop when the attempt is over: a load goes on in the kernel when its command is killed."""
+        self.interrupted = True
+
     def run(self, most: int) -> bool:
         """All of them, or the first so many. True if nothing was found."""
         clean = True
         for number in range(1, most + 1):
             attempt = self.attempt(number)
+            if self.interrupted:
+                raise KeyboardInterrupt
             if not attempt.site and attempt.error:
                 raise SweepError(f"{self.name} does not load, and no allocation of it has "
                                  f"failed: {attempt.error}")
@@ -171,6 +179,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         sweep = Sweep(args.module, args.params)
         sweep.check()
+        signal.signal(signal.SIGINT, sweep.interrupt)
         try:
             return FOUND_NOTHING if sweep.run(args.max) else FOUND_SOMETHING
         finally:
