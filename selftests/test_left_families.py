@@ -61,11 +61,17 @@ class Gauge(NamedTuple):
     read: Callable[[str], int]
 
 
+MODULE_AREAS: set[str] = set()
+
+
 def vmalloc_areas(module: str) -> int:
-    """Areas as large as the module's that it called for; when it has gone, its name is unknown."""
+    """Areas that the module called for; when it has gone, they are known by where they are."""
     size = VMALLOC + PAGE		# with the guard
-    pattern = rf"^0x[0-9a-f]+-0x[0-9a-f]+ +{size} (?:0x[0-9a-f]+|\S+ \[{module}\]) "
-    return len(re.findall(pattern, read_file("/proc/vmallocinfo"), re.M))
+    areas = read_file("/proc/vmallocinfo")
+    if module_loaded(module):
+        MODULE_AREAS.clear()
+        MODULE_AREAS.update(re.findall(rf"^(\S+ +{size}) \S+ \[{module}\] ", areas, re.M))
+    return len(MODULE_AREAS.intersection(re.findall(rf"^\S+ +{size}\b", areas, re.M)))
 
 
 def cache_objects(pattern: str) -> int:
