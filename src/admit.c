@@ -56,16 +56,16 @@ static bool mown_fails_now(struct mown_owner *owner, gfp_t gfp)
 }
 
 /*
- * May a picky owner have @size bytes more? If so they are charged. The stripe of
- * @tree is locked.
+ * May a picky owner have @size bytes more? If so they are charged. The stripe is
+ * locked.
  */
-enum mown_admission mown_admit(struct mown_owner *owner,
-			       const struct mown_tree *tree, size_t size,
-			       gfp_t gfp)
+enum mown_admission mown_admit(struct mown_owner *owner, unsigned int index,
+			       size_t size, gfp_t gfp)
 {
 	if (mown_fails_now(owner, gfp))
 		return MOWN_FAILS;
-	if (tree->charging && !mown_charge(owner, size, gfp))
+	if (index < READ_ONCE(owner->charging) &&
+	    !mown_charge(owner, size, gfp))
 		return MOWN_OVER_LIMIT;
 	return MOWN_ADMITTED;
 }
@@ -102,21 +102,33 @@ void mown_not_admitted(struct mown_owner *owner, enum mown_admission why,
 
 /* ---- The knobs ---- */
 
-/* Count the owner's bytes from now on, or do not any more. */
+/* What its live objects in the stripe sum up to, which is locked. */
+static long mown_stripe_bytes(struct mown_owner *owner, unsigned int index)
+{
+	struct mown_record *rec = mown_tree_above(&owner->trees[index], 0);
+	long bytes = 0;
+
+	for (; rec; rec = mown_tree_next(rec))
+		if (rec->state == MOWN_LIVE)
+			bytes += rec->size;
+	return bytes;
+}
+
+/* Count the owner's bytes from now on, or do not any more: stripe by stripe. */
 static void mown_set_charging(struct mown_owner *owner, bool charging)
 {
+	unsigned int end = charging ? MOWN_STRIPES : 0, i;
 	unsigned long flags;
-	unsigned int i;
+	long bytes;
 
-	for (i = 0; i < MOWN_STRIPES; i++) {
-		struct mown_tree *tree = &owner->trees[i];
-
+	while (owner->charging != end) {
+		i = charging ? owner->charging : owner->charging - 1;
 		raw_spin_lock_irqsave(&mown_stripes[i].lock, flags);
-		if (tree->charging != charging)
-			atomic_long_add(charging ? tree->bytes : -tree->bytes,
-					&owner->charged);
-		tree->charging = charging;
+		bytes = mown_stripe_bytes(owner, i);
+		atomic_long_add(charging ? bytes : -bytes, &owner->charged);
+		WRITE_ONCE(owner->charging, charging ? i + 1 : i);
 		raw_spin_unlock_irqrestore(&mown_stripes[i].lock, flags);
+		cond_resched();
 	}
 }
 
@@ -125,8 +137,11 @@ void mown_limit_set(struct mown_owner *owner, unsigned long bytes)
 {
 	mutex_lock(&mown_owners_lock);
 	/* Once it is asked it stays so: charges must not be missed. */
-	if (bytes)
+	if (bytes && !owner->charging) {
 		WRITE_ONCE(owner->picky, true);
+		/* Who has not seen it yet charges nothing. */
+		synchronize_rcu();
+	}
 	WRITE_ONCE(owner->limit_bytes, bytes);
 	mown_set_charging(owner, bytes);
 	mutex_unlock(&mown_owners_lock);

@@ -39,9 +39,7 @@
 void *__mown_track(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 		   enum mown_way way)
 {
-	const struct mown_caller caller = MOWN_CALLER();
-
-	return mown_track(ptr, size, gfp, MOWN_KMALLOC, &caller);
+	return mown_track_kmalloc(ptr, size, gfp, mod, way, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__mown_track);
 
@@ -146,18 +144,6 @@ char *__mown_track_string(char *str, gfp_t gfp, struct module *mod,
 }
 EXPORT_SYMBOL_GPL(__mown_track_string);
 
-/* What is not plain. */
-static noinline bool mown_release_by(const void *ptr, struct module *mod,
-				     enum mown_way way, unsigned long site,
-				     unsigned int frees)
-{
-	const struct mown_caller caller = {
-		.mod = mod, .way = way, .site = site, .frees = frees,
-	};
-
-	return mown_release(ptr, &caller, false);
-}
-
 /**
  * __mown_kfree - free an object
  * @ptr: its start; nothing is done for NULL and ZERO_SIZE_PTR
@@ -176,8 +162,7 @@ void __mown_kfree(const void *ptr, struct module *mod, enum mown_way way)
 {
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (mown_release_plain(ptr, mod) ||
-	    mown_release_by(ptr, mod, way, _RET_IP_, MOWN_FREES_KFREE))
+	if (mown_release_kmalloc(ptr, mod, way, _RET_IP_, MOWN_FREES_KFREE))
 		kfree(ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kfree);
@@ -217,8 +202,7 @@ void __mown_kvfree(const void *ptr, struct module *mod, enum mown_way way)
 {
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (mown_release_plain(ptr, mod) ||
-	    mown_release_by(ptr, mod, way, _RET_IP_, MOWN_FREES_KVFREE))
+	if (mown_release_kmalloc(ptr, mod, way, _RET_IP_, MOWN_FREES_KVFREE))
 		kvfree(ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kvfree);

@@ -49,6 +49,7 @@ void mown_module_detach(struct mown_owner *owner);
 
 #define MOWN_CAN_HOOK true
 extern struct srcu_struct mown_wrappers;
+struct module *mown_hook_module(unsigned long *site);
 bool mown_hook_caller(struct mown_caller *caller, unsigned long site);
 bool mown_hook_takes_calls(const struct ftrace_ops *ops,
 			   unsigned long parent_ip);
@@ -70,7 +71,7 @@ void mown_hook_go_to(struct ftrace_regs *fregs, void *wrapper);
 void mown_hook_tried(const char *name, bool arrived);
 
 #define MOWN_HELPER(_func) extern typeof(_func) _func
-#define MOWN_HOOK(_func, _how, _arg) extern typeof(_func) mown_wrap_##_func
+#define MOWN_HOOK(_func, _how) extern typeof(_func) mown_wrap_##_func
 #include "hooks.h"
 #undef MOWN_HOOK
 #undef MOWN_HELPER

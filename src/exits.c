@@ -502,7 +502,6 @@ static bool mown_must_wait(struct mown_owner *owner)
 static void mown_end(struct mown_owner *owner)
 {
 	mown_owner_stop(owner);
-	/* Waits for a grace period, as mown_owner_stop() wants. */
 	mown_rcu_flush();
 	/* What a dying owner releases does not wait: the ring has served. */
 	mown_quarantine_trim(owner, 0);

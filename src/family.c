@@ -244,7 +244,7 @@ void mown_give_back(const struct mown_record *rec)
  * What a kmalloc() object takes in memory by the page's own word, or 0 if the
  * page is not one that kmalloc() gave. Reads the page, not the object.
  */
-static size_t mown_usable_size(unsigned long addr)
+size_t mown_usable_size(unsigned long addr)
 {
 	struct page *page = virt_to_head_page((void *)addr);
 

@@ -18,7 +18,7 @@
 #include <linux/string.h>
 #include <trace/events/mown.h>
 
-#include "mown.h"
+#include "heap.h"
 
 /*
  * The record of @addr, whoever owns it; the stripe is locked. The caller's own
@@ -36,7 +36,7 @@ struct mown_record *mown_find(unsigned int index, unsigned long addr,
 			return rec;
 		}
 	}
-	if (!*mown_filter_slot(&mown_stripes[index], addr))
+	if (!*mown_filter_slot(addr))
 		return NULL;
 	list_for_each_entry_rcu((*owner), &mown_owners, list) {
 		if (*owner == me)
@@ -163,15 +163,6 @@ void mown_unlock(struct mown_hold *hold)
 	raw_spin_unlock_irqrestore(&hold->stripe->lock, hold->flags);
 }
 
-/* @rec leaves state LIVE; its stripe is locked. */
-static void mown_tree_not_live(struct mown_owner *owner,
-			       struct mown_tree *tree,
-			       const struct mown_record *rec)
-{
-	tree->live--;
-	mown_tree_bytes(owner, tree, -(long)rec->size);
-}
-
 /*
  * The object of @rec is gone, or begins to go, without us: unlink the record,
  * the stripe being locked. Returns it if it is the caller's to send home, NULL
@@ -180,12 +171,10 @@ static void mown_tree_not_live(struct mown_owner *owner,
 struct mown_record *mown_forget(struct mown_owner *owner, unsigned int index,
 				struct mown_record *rec)
 {
-	struct mown_tree *tree = &owner->trees[index];
-
-	mown_tree_erase(tree, rec);
+	mown_erase(owner, index, rec->addr, rec);
 	switch (rec->state) {
 	case MOWN_LIVE:
-		mown_tree_not_live(owner, tree, rec);
+		mown_not_live_any_more(owner, index, rec);
 		return rec;
 	case MOWN_ELSEWHERE:
 		return rec;
@@ -231,9 +220,9 @@ void mown_drop_stale(struct mown_owner *owner, unsigned int index,
 		mown_record_send_home(stale);
 }
 
-static noinline void mown_drop_stale_elsewhere(struct mown_owner *me,
-					       unsigned int index,
-					       unsigned long addr)
+/* The same of what other owners have recorded at @addr. */
+void mown_drop_stale_elsewhere(struct mown_owner *me, unsigned int index,
+			       unsigned long addr)
 {
 	struct mown_record *stale;
 	struct mown_owner *owner;
@@ -247,18 +236,19 @@ static noinline void mown_drop_stale_elsewhere(struct mown_owner *me,
 	}
 }
 
-static noinline void mown_raise_max_size(struct mown_owner *owner,
-					 const struct mown_record *rec,
-					 size_t size)
+/* An object of the owner's has @size bytes. */
+void mown_raise_max_size(struct mown_owner *owner,
+			 const struct mown_record *rec, size_t size)
 {
-	size_t max = READ_ONCE(owner->max_size);
+	size_t *max_size = &owner->max_size[offset_in_page(rec->addr) != 0];
+	size_t max = READ_ONCE(*max_size);
 
 	/* Nobody asks what lies inside of the others. */
 	if (rec->family != MOWN_SLAB && !mown_families[rec->family].whole)
 		return;
 	/* Other stripes do the same at the same time. */
 	while (unlikely(size > max) &&
-	       !try_cmpxchg(&owner->max_size, &max, size))
+	       !try_cmpxchg(max_size, &max, size))
 		;
 }
 
@@ -270,41 +260,21 @@ static enum mown_admission mown_insert(struct mown_record *rec, gfp_t gfp,
 				       const struct module *mod)
 {
 	unsigned int index = mown_stripe_index(rec->addr);
-	enum mown_admission why = MOWN_ADMITTED;
+	enum mown_admission why = MOWN_NO_OWNER;
 	struct mown_stripe *stripe;
-	struct mown_record *stale;
 	struct mown_owner *owner;
-	struct mown_tree *tree;
 	unsigned long flags;
-	u8 *slot;
 
 	stripe = mown_lock(index, &flags);
 	owner = mown_owner_find(mod);
-	if (unlikely(!owner || owner->dying)) {
-		why = MOWN_NO_OWNER;
-		goto unlock;
+	if (likely(owner && !READ_ONCE(owner->dying)))
+		why = unlikely(READ_ONCE(owner->picky)) ?
+		      mown_admit(owner, index, rec->size, gfp) : MOWN_ADMITTED;
+	if (likely(why == MOWN_ADMITTED)) {
+		mown_enter(owner, index, rec->addr, rec->size, rec);
+		if (unlikely(!READ_ONCE(owner->promised)) && !rec->unpromised)
+			WRITE_ONCE(owner->promised, true);
 	}
-	tree = &owner->trees[index];
-	if (unlikely(READ_ONCE(owner->picky))) {
-		why = mown_admit(owner, tree, rec->size, gfp);
-		if (why != MOWN_ADMITTED)
-			goto unlock;
-	}
-	slot = mown_filter_slot(stripe, rec->addr);
-	if (unlikely(*slot))
-		mown_drop_stale_elsewhere(owner, index, rec->addr);
-	while (unlikely(stale = mown_tree_link(tree, rec)))
-		mown_drop_stale(owner, index, stale);
-	mown_filter_more(slot);
-	tree->allocated++;
-	tree->live++;
-	/* Charged already, where that is done. */
-	tree->bytes += rec->size;
-	if (unlikely(rec->size > READ_ONCE(owner->max_size)))
-		mown_raise_max_size(owner, rec, rec->size);
-	if (unlikely(!READ_ONCE(owner->promised)) && !rec->unpromised)
-		WRITE_ONCE(owner->promised, true);
-unlock:
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return why;
 }
@@ -322,7 +292,7 @@ static void mown_ask_cache(struct mown_record *rec, const void *cache)
 	struct mown_owner *owner;
 
 	stripe = mown_lock(index, &flags);
-	if (*mown_filter_slot(stripe, addr))
+	if (*mown_filter_slot(addr))
 		at = mown_find(index, addr, NULL, &owner);
 	if (at && at->family == MOWN_CACHE && at->state == MOWN_LIVE) {
 		rec->no_wait |= at->no_wait;
@@ -399,7 +369,6 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 	enum mown_kind kind = mown_families[family].kind;
 	enum mown_admission why;
 	struct mown_record *rec;
-	bool no_wait;
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return ptr;
@@ -408,18 +377,10 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		mown_untracked(caller);
 		return ptr;
 	}
-	rec->addr = (unsigned long)ptr;
-	rec->size = size;
-	rec->site = caller->site;
-	rec->when = jiffies;
-	rec->stack = mown_stack_save(caller, gfp);
-	rec->pid = mown_pid();
-	rec->cpu = raw_smp_processor_id();
-	no_wait = caller->no_wait || gfp & __GFP_ACCOUNT;
-	rec->bits = family * MOWN_BIT(family) |
-		    (caller->way != MOWN_API) * MOWN_BIT(unpromised) |
-		    no_wait * MOWN_BIT(no_wait) |
-		    caller->no_poison * MOWN_BIT(no_poison);
+	mown_describe(rec, ptr, size, caller->site, mown_stack_save(caller, gfp),
+		      mown_bits(family, caller->way, gfp) |
+		      caller->no_wait * MOWN_BIT(no_wait) |
+		      caller->no_poison * MOWN_BIT(no_poison));
 	if (unlikely(kind != MOWN_RECORD))
 		mown_describe_child(rec, caller);
 	else if (family == MOWN_KMALLOC && mown_has_redzones(caller->mod) &&
@@ -519,8 +480,7 @@ void mown_split(unsigned long addr)
 		caller.way = owner->attached ? MOWN_ATTACHED :
 			     rec->unpromised ? MOWN_DROPIN : MOWN_API;
 		caller.site = rec->site;
-		mown_tree_bytes(owner, &owner->trees[index],
-				(long)PAGE_SIZE - (long)size);
+		mown_bytes(owner, index, (long)PAGE_SIZE - (long)size);
 		rec->size = PAGE_SIZE;
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
@@ -551,8 +511,7 @@ void mown_observe_split(unsigned long addr)
 	if (rec && rec->family == MOWN_PAGES && rec->state == MOWN_LIVE) {
 		if (rec->orphan)
 			mown_orphan_resized(owner, rec, PAGE_SIZE);
-		mown_tree_bytes(owner, &owner->trees[index],
-				(long)PAGE_SIZE - (long)rec->size);
+		mown_bytes(owner, index, (long)PAGE_SIZE - (long)rec->size);
 		rec->size = PAGE_SIZE;
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
@@ -578,14 +537,13 @@ static void mown_seen_elsewhere(struct mown_owner *owner,
 void mown_claim(const struct mown_hold *hold, u32 stack,
 		struct mown_freed *freed)
 {
-	struct mown_tree *tree = &hold->owner->trees[hold->index];
 	struct mown_record *rec = hold->rec;
 
-	mown_tree_not_live(hold->owner, tree, rec);
+	mown_not_live_any_more(hold->owner, hold->index, rec);
 	if (unlikely(rec->orphan || hold->caller->way == MOWN_ANYBODY))
 		mown_seen_elsewhere(hold->owner, rec);
 	else
-		tree->freed++;
+		mown_tally(hold->owner)->freed++;
 	if (unlikely(rec->family == MOWN_DEVM))
 		mown_block_unlink(rec->addr);
 	if (unlikely(hold->owner != hold->me) &&
@@ -594,17 +552,8 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 		if (hold->me)
 			WRITE_ONCE(hold->me->freed_others, true);
 	}
-	freed->rec = rec;
-	freed->site = hold->caller->site;
-	freed->when = jiffies;
-	freed->stack = stack;
-	freed->alloc_when = rec->when;
-	freed->alloc_stack = rec->stack;
-	freed->pid = mown_pid();
-	freed->cpu = raw_smp_processor_id();
-	freed->own = hold->owner == hold->me;
-	freed->poisoned = false;
-	freed->blank = false;
+	mown_describe_release(freed, rec, hold->caller->site, stack,
+			      hold->owner == hold->me);
 }
 
 /*
@@ -717,7 +666,7 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 		gone = !keep && rec->state == MOWN_GONE;
 	}
 	if (!keep && !gone)
-		mown_tree_erase(&hold->owner->trees[hold->index], rec);
+		mown_erase(hold->owner, hold->index, hold->addr, rec);
 	mown_unlock(hold);
 	trace_free(hold->owner->name, hold->addr, hold->caller->site);
 	if (keep)
@@ -726,44 +675,6 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 	else if (gone)
 		mown_record_free(rec);
 	return keep || gone ? NULL : rec;
-}
-
-/*
- * What nearly every release is where nothing waits in quarantine: @mod's own live
- * object of kmalloc() goes, by a function that releases those. The caller is to
- * give it back to the kernel then. False if there is more to it: nothing is done.
- * Whether the record is stale is not asked: the kernel has its free either way.
- */
-bool mown_release_plain(const void *ptr, const struct module *mod)
-{
-	unsigned long flags, addr = (unsigned long)ptr;
-	unsigned int index = mown_stripe_index(addr);
-	struct mown_record *rec = NULL;
-	struct mown_stripe *stripe;
-	struct mown_owner *owner;
-	struct mown_tree *tree;
-
-	/* With a quarantine for all: who has none is served the longer way, too. */
-	if (READ_ONCE(mown_quarantine_bytes) || trace_free_enabled())
-		return false;
-	stripe = mown_lock(index, &flags);
-	owner = mown_owner_find(mod);
-	if (likely(owner) && !mown_quarantine_limit(owner)) {
-		tree = &owner->trees[index];
-		rec = mown_tree_find(tree, addr);
-		if (unlikely(rec && !mown_is_plain(rec)))
-			rec = NULL;
-	}
-	if (likely(rec)) {
-		mown_tree_not_live(owner, tree, rec);
-		tree->freed++;
-		mown_tree_unlink(tree, rec);
-		mown_filter_less(mown_filter_slot(stripe, addr));
-	}
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	if (likely(rec))
-		mown_record_put(MOWN_RECORD, rec);
-	return rec;
 }
 
 /**
@@ -851,8 +762,7 @@ void mown_resized(const void *ptr, size_t size)
 	if (rec && rec->state == MOWN_LIVE) {
 		if (unlikely(rec->orphan))
 			mown_orphan_resized(owner, rec, size);
-		mown_tree_bytes(owner, &owner->trees[index],
-				(long)size - (long)rec->size);
+		mown_bytes(owner, index, (long)size - (long)rec->size);
 		rec->size = size;
 		/* Of an element it says something else, and its size no class. */
 		if (rec->family != MOWN_ELEMENT)
@@ -883,7 +793,6 @@ void mown_moved(const struct mown_caller *caller)
 int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller)
 {
-	struct mown_tree *from_tree, *to_tree;
 	struct mown_owner *taker;
 	struct mown_record *stale;
 	struct mown_hold hold;
@@ -897,13 +806,13 @@ int mown_move_owner(const void *ptr, const struct module *to,
 		ret = -ENOENT;
 	if (ret || taker == hold.owner)
 		goto unlock;
-	from_tree = &hold.owner->trees[hold.index];
-	to_tree = &taker->trees[hold.index];
-	while (unlikely(stale = mown_tree_move(from_tree, to_tree, hold.rec)))
+	while (unlikely(stale = mown_tree_move(&hold.owner->trees[hold.index],
+					       &taker->trees[hold.index],
+					       hold.rec)))
 		mown_drop_stale(taker, hold.index, stale);
-	mown_tree_not_live(hold.owner, from_tree, hold.rec);
-	to_tree->live++;
-	mown_tree_bytes(taker, to_tree, hold.rec->size);
+	mown_not_live_any_more(hold.owner, hold.index, hold.rec);
+	mown_tally(hold.owner)->erased++;
+	mown_bytes(taker, hold.index, hold.rec->size);
 	/* It may have been larger. */
 	mown_raise_max_size(taker, hold.rec, mown_class_size(hold.rec));
 	/* It is new here, and reclaimed only if the taker has promised, too. */
@@ -1035,7 +944,7 @@ void mown_observe_rcu(unsigned long addr, unsigned long site)
 	live = rec && rec->state == MOWN_LIVE;
 	if (live) {
 		mown_seen_elsewhere(owner, rec);
-		mown_tree_not_live(owner, &owner->trees[index], rec);
+		mown_not_live_any_more(owner, index, rec);
 		rec->state = MOWN_ELSEWHERE;
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);

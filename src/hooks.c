@@ -2,10 +2,10 @@
 /*
  * Hooks: calls of attached modules are sent to wrap.c
  *
- * One ftrace_ops has all functions of hooks.h but those that net.c has anyway.
- * Its handler looks where a call comes from: one of an attached module, or one
+ * A few ftrace_ops have all functions of hooks.h but those that net.c has anyway.
+ * Their handlers look where a call comes from: one of an attached module, or one
  * that frees what is recorded, goes on in the wrapper instead. Whoever else
- * calls pays for the look.
+ * calls pays for the look, which is one at a bitmap of pages, and at the filter.
  *
  * IPMODIFY is to be allowed to redirect; it keeps live patches and BPF
  * trampolines that would do the same to the function away, and us from it.
@@ -25,8 +25,9 @@
 
 enum mown_hook_how {
 	MOWN_BY_CALLER,
-	MOWN_BY_ARGUMENT,
-	MOWN_BY_POINTER,
+	MOWN_BY_ARGUMENT_3,
+	MOWN_BY_POINTER_0,
+	MOWN_BY_POINTER_1,
 	MOWN_BY_NET,
 };
 
@@ -36,7 +37,6 @@ enum mown_hook_how {
  * @func: where it is
  * @wrapper: where its calls go instead
  * @how: by what it is known whether one does
- * @arg: the argument that counts for that
  * @on: ftrace has it
  * @tried: calls arrive at the wrapper
  */
@@ -45,7 +45,6 @@ struct mown_hook {
 	void *func;
 	void *wrapper;
 	enum mown_hook_how how;
-	unsigned int arg;
 	bool on;
 	bool tried;
 };
@@ -59,8 +58,6 @@ static unsigned int mown_nr_hooks;
 #define MOWN_HELPERS_MAX 24
 static struct mown_range mown_helpers[MOWN_HELPERS_MAX];
 static unsigned int mown_nr_helpers;
-/* The pages that they are on, modulo as many: no other is looked up. */
-static DECLARE_BITMAP(mown_helper_pages, 256);
 
 /* mown's own text: a call from there is one of a wrapper's, or of the core's. */
 static struct mown_range mown_own_text;
@@ -98,8 +95,13 @@ struct mown_texts {
 
 /* Under mown_attach_lock; read with preemption off, or under RCU. */
 static struct mown_texts __rcu *mown_texts;
-/* All of them are between the two; the handler's first look. Only ever wider. */
-static unsigned long mown_texts_low = ULONG_MAX, mown_texts_high;
+
+/*
+ * The pages that they are on, and the helpers, modulo as many: no other is looked up.
+ * A bit is set before it is needed. Under mown_attach_lock, and read without it.
+ */
+#define MOWN_CALLER_PAGES 32768
+static DECLARE_BITMAP(mown_caller_pages, MOWN_CALLER_PAGES);
 
 /* Attached modules' calls are redirected. Under mown_attach_lock. */
 static bool mown_hooks_on;
@@ -109,6 +111,14 @@ static bool mown_hooks_dead;
 
 /* ---- Who calls ---- */
 
+/* False if @ip surely is neither an attached module's nor a helper's. */
+static __always_inline bool mown_maybe_caller(unsigned long ip)
+{
+	unsigned long page = (ip >> PAGE_SHIFT) % MOWN_CALLER_PAGES;
+
+	return READ_ONCE(mown_caller_pages[BIT_WORD(page)]) & BIT_MASK(page);
+}
+
 /* The attached module that has @ip in its text, or NULL. */
 static __always_inline struct module *mown_text_find(unsigned long ip)
 {
@@ -116,8 +126,6 @@ static __always_inline struct module *mown_text_find(unsigned long ip)
 	struct module *mod = NULL;
 	unsigned int low, high;
 
-	if (ip < READ_ONCE(mown_texts_low) || ip >= READ_ONCE(mown_texts_high))
-		return NULL;
 	preempt_disable_notrace();
 	texts = rcu_dereference_raw(mown_texts);
 	for (low = 0, high = texts ? texts->nr : 0; low < high;) {
@@ -137,17 +145,9 @@ static __always_inline struct module *mown_text_find(unsigned long ip)
 	return mod;
 }
 
-static unsigned int mown_helper_page(unsigned long ip)
-{
-	return ip >> PAGE_SHIFT & 255;
-}
-
-static __always_inline bool mown_is_helper(unsigned long ip)
+static bool mown_is_helper(unsigned long ip)
 {
 	unsigned int i;
-
-	if (likely(!test_bit(mown_helper_page(ip), mown_helper_pages)))
-		return false;
 
 	for (i = 0; i < mown_nr_helpers; i++)
 		if (mown_in_range(&mown_helpers[i], ip))
@@ -204,7 +204,24 @@ static struct module *mown_unwind(unsigned long *site)
 }
 
 /**
- * mown_hook_caller - find out for a wrapper who called it
+ * mown_hook_module - find out for a wrapper who called it
+ * @site: the return address; that of who called a helper, if one called
+ *
+ * Return: the attached module, or NULL if it is none.
+ */
+struct module *mown_hook_module(unsigned long *site)
+{
+	struct module *mod = mown_maybe_caller(*site) ? mown_text_find(*site) :
+							NULL;
+
+	if (unlikely(!mod && (mown_is_helper(*site) ||
+			      mown_returns_are_hooked())))
+		mod = mown_unwind(site);
+	return mod;
+}
+
+/**
+ * mown_hook_caller - the same, and who is to be named for that
  * @caller: what is found: an attached module, or nobody under mown
  * @site: the return address
  *
@@ -212,11 +229,8 @@ static struct module *mown_unwind(unsigned long *site)
  */
 bool mown_hook_caller(struct mown_caller *caller, unsigned long site)
 {
-	struct module *mod = mown_text_find(site);
+	struct module *mod = mown_hook_module(&site);
 
-	if (unlikely(!mod && (mown_is_helper(site) ||
-			      mown_returns_are_hooked())))
-		mod = mown_unwind(&site);
 	*caller = (struct mown_caller) {
 		.mod = mod,
 		.way = mod ? MOWN_ATTACHED : MOWN_ANYBODY,
@@ -226,9 +240,9 @@ bool mown_hook_caller(struct mown_caller *caller, unsigned long site)
 	return mod;
 }
 
-/* ---- The handler ---- */
+/* ---- The handlers ---- */
 
-static __always_inline const struct mown_hook *mown_hook_at(unsigned long ip)
+static const struct mown_hook *mown_hook_at(unsigned long ip)
 {
 	unsigned int i = hash_long(ip, MOWN_HOOK_BITS);
 
@@ -248,32 +262,64 @@ void mown_hook_go_to(struct ftrace_regs *fregs, void *wrapper)
 	mown_ftrace_go_to(fregs, (unsigned long)wrapper);
 }
 
-static void mown_hook_handler(unsigned long ip, unsigned long parent_ip,
-			      struct ftrace_ops *ops, struct ftrace_regs *fregs)
+/*
+ * The call at @parent_ip of the function at @ip may concern mown: it does if @by is in
+ * an attached module, or in a helper; or if that is 0.
+ */
+static noinline void mown_hook_take(unsigned long ip, unsigned long parent_ip,
+				    struct ftrace_regs *fregs, unsigned long by)
 {
-	const struct mown_hook *hook = mown_hook_at(ip);
-	unsigned long arg;
-	bool take;
+	const struct mown_hook *hook;
 
-	if (unlikely(!hook || in_nmi() || mown_is_own(parent_ip)))
+	if (mown_is_own(parent_ip) || in_nmi() ||
+	    (by && !mown_text_find(by) && !mown_is_helper(by)))
 		return;
-	switch (hook->how) {
-	case MOWN_BY_CALLER:
-		take = mown_text_find(parent_ip) || mown_is_helper(parent_ip);
-		break;
-	case MOWN_BY_ARGUMENT:
-		arg = mown_ftrace_arg(fregs, hook->arg);
-		take = mown_text_find(arg) || mown_is_helper(arg);
-		break;
-	case MOWN_BY_POINTER:
-		arg = mown_ftrace_arg(fregs, hook->arg);
-		take = mown_maybe_recorded(arg) || mown_text_find(parent_ip);
-		break;
-	default:
-		take = false;
-	}
-	if (take)
+	hook = mown_hook_at(ip);
+	if (likely(hook))
 		mown_hook_go_to(fregs, hook->wrapper);
+}
+
+static void mown_hook_by_caller(unsigned long ip, unsigned long parent_ip,
+				struct ftrace_ops *ops,
+				struct ftrace_regs *fregs)
+{
+	if (unlikely(mown_maybe_caller(parent_ip)))
+		mown_hook_take(ip, parent_ip, fregs, parent_ip);
+}
+
+static void mown_hook_by_argument_3(unsigned long ip, unsigned long parent_ip,
+				    struct ftrace_ops *ops,
+				    struct ftrace_regs *fregs)
+{
+	unsigned long caller = mown_ftrace_arg(fregs, 3);
+
+	if (unlikely(mown_maybe_caller(caller)))
+		mown_hook_take(ip, parent_ip, fregs, caller);
+}
+
+static __always_inline void mown_hook_by_pointer(unsigned long ip,
+						 unsigned long parent_ip,
+						 struct ftrace_regs *fregs,
+						 unsigned long ptr)
+{
+	if (unlikely(mown_maybe_recorded(ptr)))
+		mown_hook_take(ip, parent_ip, fregs, 0);
+	else if (unlikely(mown_maybe_caller(parent_ip)))
+		mown_hook_take(ip, parent_ip, fregs, parent_ip);
+}
+
+static void mown_hook_by_pointer_0(unsigned long ip, unsigned long parent_ip,
+				   struct ftrace_ops *ops,
+				   struct ftrace_regs *fregs)
+{
+	mown_hook_by_pointer(ip, parent_ip, fregs, mown_ftrace_arg(fregs, 0));
+}
+
+static void mown_hook_by_pointer_1(unsigned long ip, unsigned long parent_ip,
+				   struct ftrace_ops *ops,
+				   struct ftrace_regs *fregs)
+{
+	mown_hook_by_pointer(ip, parent_ip, fregs, mown_ftrace_arg(fregs, 1));
 }
 
 /*
@@ -285,7 +331,7 @@ bool mown_hook_takes_calls(const struct ftrace_ops *ops,
 {
 	return READ_ONCE(mown_hooks_on) &&
 	       (ops->flags & FTRACE_OPS_FL_IPMODIFY) &&
-	       mown_text_find(parent_ip);
+	       mown_maybe_caller(parent_ip) && mown_text_find(parent_ip);
 }
 
 /* And those that free @ptr, whoever calls but mown itself? */
@@ -300,10 +346,28 @@ bool mown_hook_takes(const struct ftrace_ops *ops, unsigned long ptr,
 	       !mown_is_own(parent_ip);
 }
 
-static struct ftrace_ops mown_hook_ops = {
-	.func = mown_hook_handler,
-	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
+/* By enum mown_hook_how. */
+static struct ftrace_ops mown_hook_ops[MOWN_BY_NET] = {
+	[MOWN_BY_CALLER] = {
+		.func = mown_hook_by_caller,
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
+	},
+	[MOWN_BY_ARGUMENT_3] = {
+		.func = mown_hook_by_argument_3,
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
+	},
+	[MOWN_BY_POINTER_0] = {
+		.func = mown_hook_by_pointer_0,
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
+	},
+	[MOWN_BY_POINTER_1] = {
+		.func = mown_hook_by_pointer_1,
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
+	},
 };
+
+/* They are registered. Under mown_attach_lock. */
+static bool mown_hook_ops_on[MOWN_BY_NET];
 
 /* ---- On and off ---- */
 
@@ -332,7 +396,8 @@ static void mown_hooks_filter(void)
 			hook->on = true;
 			continue;
 		}
-		hook->on = !ftrace_set_filter_ip(&mown_hook_ops, ip, 0, 0);
+		hook->on = !ftrace_set_filter_ip(&mown_hook_ops[hook->how], ip,
+						 0, 0);
 		for (at = 0; hook->on && at <= MOWN_HOOK_OFFSET; at += 4)
 			mown_hook_enter(hook, ip + at);
 	}
@@ -342,6 +407,63 @@ static void mown_hooks_filter(void)
 unsigned long mown_hook_calls(void)
 {
 	return READ_ONCE(mown_try_calls);
+}
+
+/* A BPF program that traces a function makes room for us, but not at once. */
+#define MOWN_REGISTER_TRIES 20
+
+static int mown_hooks_register_ops(struct ftrace_ops *ops)
+{
+	int ret, tries = 0;
+
+	while ((ret = register_ftrace_function(ops)) == -EAGAIN &&
+	       ++tries < MOWN_REGISTER_TRIES)
+		msleep(20);
+	return ret == -EAGAIN ? -EBUSY : ret;
+}
+
+static void mown_hooks_unregister_ops(enum mown_hook_how how)
+{
+	if (!mown_hook_ops_on[how])
+		return;
+	mown_hook_ops_on[how] = false;
+	if (unregister_ftrace_function(&mown_hook_ops[how]))
+		mown_hooks_dead = true;
+}
+
+static void mown_hooks_unregister_all(void)
+{
+	enum mown_hook_how how;
+
+	for (how = 0; how < MOWN_BY_NET; how++)
+		mown_hooks_unregister_ops(how);
+}
+
+/* Without a function, ops would have all of the kernel's. */
+static bool mown_hooks_wanted(enum mown_hook_how how)
+{
+	unsigned int i;
+
+	for (i = 0; i < mown_nr_hooks; i++)
+		if (mown_hooks[i].how == how && mown_hooks[i].on)
+			return true;
+	return false;
+}
+
+static int mown_hooks_register_all(void)
+{
+	enum mown_hook_how how;
+	int ret = 0;
+
+	for (how = 0; !ret && how < MOWN_BY_NET; how++) {
+		if (!mown_hooks_wanted(how))
+			continue;
+		ret = mown_hooks_register_ops(&mown_hook_ops[how]);
+		mown_hook_ops_on[how] = !ret;
+	}
+	if (ret)
+		mown_hooks_unregister_all();
+	return ret;
 }
 
 /* A call of the function was made; it was redirected, or was not. */
@@ -360,9 +482,13 @@ void mown_hook_tried(const char *name, bool arrived)
 			continue;
 		pr_warn("calls of %s() are not redirected: it is left alone\n",
 			name);
-		hook->on = ftrace_set_filter_ip(&mown_hook_ops,
-						(unsigned long)hook->func, 1,
-						0);
+		hook->on = false;
+		if (!mown_hooks_wanted(hook->how))
+			mown_hooks_unregister_ops(hook->how);
+		else
+			hook->on = ftrace_set_filter_ip(&mown_hook_ops[hook->how],
+							(unsigned long)hook->func,
+							1, 0);
 	}
 }
 
@@ -387,19 +513,6 @@ static void mown_hooks_try(void)
 	mown_hooks_remove(THIS_MODULE, NULL);
 }
 
-/* A BPF program that traces a function makes room for us, but not at once. */
-#define MOWN_REGISTER_TRIES 20
-
-static int mown_hooks_register_ops(void)
-{
-	int ret, tries = 0;
-
-	while ((ret = register_ftrace_function(&mown_hook_ops)) == -EAGAIN &&
-	       ++tries < MOWN_REGISTER_TRIES)
-		msleep(20);
-	return ret == -EAGAIN ? -EBUSY : ret;
-}
-
 /*
  * Let the calls of attached modules be redirected. 0; -EBUSY if ftrace is
  * switched off, or somebody else has a function for himself.
@@ -413,7 +526,7 @@ int mown_hooks_register(void)
 	if (mown_hooks_on)
 		return 0;
 	mown_hooks_filter();
-	ret = mown_hooks_register_ops();
+	ret = mown_hooks_register_all();
 	if (ret) {
 		pr_warn("functions cannot be hooked (%d): kernel.ftrace_enabled is 0, or another has one for himself, see I in /sys/kernel/tracing/enabled_functions\n",
 			ret);
@@ -429,7 +542,7 @@ void mown_hooks_unregister(void)
 	if (!mown_hooks_on || mown_hooks_dead)
 		return;
 	WRITE_ONCE(mown_hooks_on, false);
-	mown_hooks_dead = unregister_ftrace_function(&mown_hook_ops);
+	mown_hooks_unregister_all();
 }
 
 /* Replace the texts; what is there already stays as it is on -ENOMEM. */
@@ -450,20 +563,38 @@ static int mown_text_order(const void *a, const void *b)
 	return x->range.start < y->range.start ? -1 : 1;
 }
 
+static void mown_pages_add(unsigned long *pages, const struct mown_range *range)
+{
+	unsigned long at;
+
+	for (at = range->start & PAGE_MASK; at < range->start + range->size;
+	     at += PAGE_SIZE)
+		__set_bit((at >> PAGE_SHIFT) % MOWN_CALLER_PAGES, pages);
+}
+
+/* A bit that is wanted before and after is there all the time. */
+static void mown_pages_replace(const struct mown_texts *texts)
+{
+	static DECLARE_BITMAP(pages, MOWN_CALLER_PAGES);
+	unsigned int i;
+
+	bitmap_zero(pages, MOWN_CALLER_PAGES);
+	for (i = 0; i < texts->nr; i++)
+		mown_pages_add(pages, &texts->text[i].range);
+	for (i = 0; i < mown_nr_helpers; i++)
+		mown_pages_add(pages, &mown_helpers[i]);
+	for (i = 0; i < BITS_TO_LONGS(MOWN_CALLER_PAGES); i++)
+		if (mown_caller_pages[i] != pages[i])
+			WRITE_ONCE(mown_caller_pages[i], pages[i]);
+}
+
 static void mown_texts_replace(struct mown_texts *texts)
 {
 	struct mown_texts *old = rcu_dereference_protected(mown_texts, true);
-	unsigned int i;
 
 	sort(texts->text, texts->nr, sizeof(texts->text[0]), mown_text_order,
 	     NULL);
-	for (i = 0; i < texts->nr; i++) {
-		const struct mown_range *range = &texts->text[i].range;
-
-		WRITE_ONCE(mown_texts_low, min(mown_texts_low, range->start));
-		WRITE_ONCE(mown_texts_high, max(mown_texts_high,
-						range->start + range->size));
-	}
+	mown_pages_replace(texts);
 	rcu_assign_pointer(mown_texts, texts);
 	if (old)
 		kvfree_rcu(old, rcu);
@@ -528,20 +659,8 @@ void mown_hooks_remove(struct module *mod, const struct mown_range *init)
 
 /* ---- Coming and going ---- */
 
-/* A function's size, by the way that its symbol is printed: NAME+0x0/0xSIZE. */
-static size_t __init mown_function_size(unsigned long addr)
-{
-	char name[KSYM_SYMBOL_LEN];
-	unsigned long size;
-	const char *slash;
-
-	sprint_symbol(name, addr);
-	slash = strchr(name, '/');
-	return slash && sscanf(slash, "/0x%lx", &size) == 1 ? size : 0;
-}
-
 static void __init mown_hook_new(const char *name, void *func, void *wrapper,
-				 enum mown_hook_how how, unsigned int arg)
+				 enum mown_hook_how how)
 {
 	if (WARN_ON(mown_nr_hooks == MOWN_HOOKS_MAX))
 		return;
@@ -550,26 +669,21 @@ static void __init mown_hook_new(const char *name, void *func, void *wrapper,
 		.func = func,
 		.wrapper = wrapper,
 		.how = how,
-		.arg = arg,
 	};
 }
 
 static void __init mown_helper_new(unsigned long func)
 {
-	unsigned long size = mown_function_size(func), at;
-
 	if (WARN_ON(mown_nr_helpers == MOWN_HELPERS_MAX))
 		return;
 	mown_helpers[mown_nr_helpers++] = (struct mown_range) {
 		.start = func,
-		.size = size,
+		.size = mown_function_size(func),
 	};
-	for (at = func & PAGE_MASK; at < func + size; at += PAGE_SIZE)
-		__set_bit(mown_helper_page(at), mown_helper_pages);
 }
 
-#define MOWN_HOOK(_func, _how, _arg) \
-	mown_hook_new(#_func, _func, mown_wrap_##_func, _how, _arg)
+#define MOWN_HOOK(_func, _how) \
+	mown_hook_new(#_func, _func, mown_wrap_##_func, _how)
 #define MOWN_HELPER(_func) \
 	mown_helper_new((unsigned long)(_func))
 
@@ -588,6 +702,8 @@ void __init mown_hooks_init(void)
  */
 void mown_hooks_exit(void)
 {
+	unsigned int i;
+
 	while (mown_hooks_dead) {
 		pr_emerg_once("ftrace does not let go of the hooks: mown stays\n");
 		schedule_timeout_idle(MAX_SCHEDULE_TIMEOUT);
@@ -595,8 +711,8 @@ void mown_hooks_exit(void)
 	synchronize_srcu(&mown_wrappers);
 	synchronize_rcu_tasks_rude();
 	synchronize_rcu_tasks();
-	if (mown_hooks_filtered)
-		ftrace_free_filter(&mown_hook_ops);
+	for (i = 0; mown_hooks_filtered && i < ARRAY_SIZE(mown_hook_ops); i++)
+		ftrace_free_filter(&mown_hook_ops[i]);
 	/* Nobody looks any more, and what was replaced is freed by RCU. */
 	kvfree(rcu_dereference_protected(mown_texts, true));
 }

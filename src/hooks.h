@@ -4,78 +4,78 @@
  * what a call is known to concern mown. hooks.c makes its table of this file,
  * wrap.c has a wrapper of each, selftests/attach_coverage.py counts them.
  *
- * MOWN_HOOK(function, how, argument), MOWN_HELPER(function):
- *	MOWN_BY_CALLER	the return address is an attached module's
- *	MOWN_BY_ARGUMENT	the argument is, being the caller of who calls
- *	MOWN_BY_POINTER	the return address is, or the argument is recorded
- *	MOWN_BY_NET	net.c has the function, and redirects from it
+ * MOWN_HOOK(function, how), MOWN_HELPER(function):
+ *	MOWN_BY_CALLER		the return address is an attached module's
+ *	MOWN_BY_ARGUMENT_n	that argument is, being the caller of who calls
+ *	MOWN_BY_POINTER_n	the return address is, or that argument is recorded
+ *	MOWN_BY_NET		net.c has the function, and redirects from it
  *
  * What ends in one of these by a jump needs no hook of its own: it is the
  * module's call all the same. Helpers that call are named at the end: their
  * caller is sought on the stack.
  */
-MOWN_HOOK(__kmalloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__kmalloc_node, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__kmalloc_node_track_caller, MOWN_BY_ARGUMENT, 3);
-MOWN_HOOK(kmalloc_trace, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmalloc_node_trace, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmalloc_large, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmalloc_large_node, MOWN_BY_CALLER, 0);
-MOWN_HOOK(krealloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kvmalloc_node, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmemdup_user, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmalloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vzalloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmalloc_node, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vzalloc_node, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmalloc_user, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmalloc_32, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmalloc_32_user, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmalloc_huge, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__vmalloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vmalloc_array, MOWN_BY_CALLER, 0);
-MOWN_HOOK(vcalloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__vcalloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmem_cache_alloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmem_cache_alloc_node, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmem_cache_alloc_lru, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmem_cache_alloc_bulk, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmem_cache_create, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmem_cache_create_usercopy, MOWN_BY_CALLER, 0);
-MOWN_HOOK(mempool_create, MOWN_BY_CALLER, 0);
-MOWN_HOOK(mempool_create_node, MOWN_BY_CALLER, 0);
-MOWN_HOOK(mempool_alloc, MOWN_BY_CALLER, 0);
-MOWN_HOOK(alloc_pages, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__alloc_pages, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__get_free_pages, MOWN_BY_CALLER, 0);
-MOWN_HOOK(get_zeroed_page, MOWN_BY_CALLER, 0);
-MOWN_HOOK(alloc_pages_exact, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__alloc_percpu, MOWN_BY_CALLER, 0);
-MOWN_HOOK(__alloc_percpu_gfp, MOWN_BY_CALLER, 0);
-MOWN_HOOK(dma_alloc_attrs, MOWN_BY_CALLER, 0);
-MOWN_HOOK(dma_pool_create, MOWN_BY_CALLER, 0);
-MOWN_HOOK(dma_pool_alloc, MOWN_BY_CALLER, 0);
+MOWN_HOOK(__kmalloc, MOWN_BY_CALLER);
+MOWN_HOOK(__kmalloc_node, MOWN_BY_CALLER);
+MOWN_HOOK(__kmalloc_node_track_caller, MOWN_BY_ARGUMENT_3);
+MOWN_HOOK(kmalloc_trace, MOWN_BY_CALLER);
+MOWN_HOOK(kmalloc_node_trace, MOWN_BY_CALLER);
+MOWN_HOOK(kmalloc_large, MOWN_BY_CALLER);
+MOWN_HOOK(kmalloc_large_node, MOWN_BY_CALLER);
+MOWN_HOOK(krealloc, MOWN_BY_CALLER);
+MOWN_HOOK(kvmalloc_node, MOWN_BY_CALLER);
+MOWN_HOOK(vmemdup_user, MOWN_BY_CALLER);
+MOWN_HOOK(vmalloc, MOWN_BY_CALLER);
+MOWN_HOOK(vzalloc, MOWN_BY_CALLER);
+MOWN_HOOK(vmalloc_node, MOWN_BY_CALLER);
+MOWN_HOOK(vzalloc_node, MOWN_BY_CALLER);
+MOWN_HOOK(vmalloc_user, MOWN_BY_CALLER);
+MOWN_HOOK(vmalloc_32, MOWN_BY_CALLER);
+MOWN_HOOK(vmalloc_32_user, MOWN_BY_CALLER);
+MOWN_HOOK(vmalloc_huge, MOWN_BY_CALLER);
+MOWN_HOOK(__vmalloc, MOWN_BY_CALLER);
+MOWN_HOOK(vmalloc_array, MOWN_BY_CALLER);
+MOWN_HOOK(vcalloc, MOWN_BY_CALLER);
+MOWN_HOOK(__vcalloc, MOWN_BY_CALLER);
+MOWN_HOOK(kmem_cache_alloc, MOWN_BY_CALLER);
+MOWN_HOOK(kmem_cache_alloc_node, MOWN_BY_CALLER);
+MOWN_HOOK(kmem_cache_alloc_lru, MOWN_BY_CALLER);
+MOWN_HOOK(kmem_cache_alloc_bulk, MOWN_BY_CALLER);
+MOWN_HOOK(kmem_cache_create, MOWN_BY_CALLER);
+MOWN_HOOK(kmem_cache_create_usercopy, MOWN_BY_CALLER);
+MOWN_HOOK(mempool_create, MOWN_BY_CALLER);
+MOWN_HOOK(mempool_create_node, MOWN_BY_CALLER);
+MOWN_HOOK(mempool_alloc, MOWN_BY_CALLER);
+MOWN_HOOK(alloc_pages, MOWN_BY_CALLER);
+MOWN_HOOK(__alloc_pages, MOWN_BY_CALLER);
+MOWN_HOOK(__get_free_pages, MOWN_BY_CALLER);
+MOWN_HOOK(get_zeroed_page, MOWN_BY_CALLER);
+MOWN_HOOK(alloc_pages_exact, MOWN_BY_CALLER);
+MOWN_HOOK(__alloc_percpu, MOWN_BY_CALLER);
+MOWN_HOOK(__alloc_percpu_gfp, MOWN_BY_CALLER);
+MOWN_HOOK(dma_alloc_attrs, MOWN_BY_CALLER);
+MOWN_HOOK(dma_pool_create, MOWN_BY_CALLER);
+MOWN_HOOK(dma_pool_alloc, MOWN_BY_CALLER);
 
-MOWN_HOOK(kfree, MOWN_BY_POINTER, 0);
-MOWN_HOOK(kfree_sensitive, MOWN_BY_POINTER, 0);
-MOWN_HOOK(kvfree, MOWN_BY_POINTER, 0);
-MOWN_HOOK(kvfree_sensitive, MOWN_BY_POINTER, 0);
-MOWN_HOOK(kmem_cache_free, MOWN_BY_POINTER, 1);
-MOWN_HOOK(__free_pages, MOWN_BY_CALLER, 0);
-MOWN_HOOK(free_pages, MOWN_BY_CALLER, 0);
-MOWN_HOOK(free_pages_exact, MOWN_BY_CALLER, 0);
-MOWN_HOOK(kmem_cache_destroy, MOWN_BY_POINTER, 0);
-MOWN_HOOK(mempool_destroy, MOWN_BY_POINTER, 0);
-MOWN_HOOK(free_percpu, MOWN_BY_CALLER, 0);
-MOWN_HOOK(dma_pool_destroy, MOWN_BY_POINTER, 0);
+MOWN_HOOK(kfree, MOWN_BY_POINTER_0);
+MOWN_HOOK(kfree_sensitive, MOWN_BY_POINTER_0);
+MOWN_HOOK(kvfree, MOWN_BY_POINTER_0);
+MOWN_HOOK(kvfree_sensitive, MOWN_BY_POINTER_0);
+MOWN_HOOK(kmem_cache_free, MOWN_BY_POINTER_1);
+MOWN_HOOK(__free_pages, MOWN_BY_CALLER);
+MOWN_HOOK(free_pages, MOWN_BY_CALLER);
+MOWN_HOOK(free_pages_exact, MOWN_BY_CALLER);
+MOWN_HOOK(kmem_cache_destroy, MOWN_BY_POINTER_0);
+MOWN_HOOK(mempool_destroy, MOWN_BY_POINTER_0);
+MOWN_HOOK(free_percpu, MOWN_BY_CALLER);
+MOWN_HOOK(dma_pool_destroy, MOWN_BY_POINTER_0);
 
-MOWN_HOOK(vfree, MOWN_BY_NET, 0);
-MOWN_HOOK(kvfree_call_rcu, MOWN_BY_NET, 0);
-MOWN_HOOK(kmem_cache_free_bulk, MOWN_BY_NET, 0);
-MOWN_HOOK(mempool_free, MOWN_BY_NET, 0);
-MOWN_HOOK(dma_free_attrs, MOWN_BY_NET, 0);
-MOWN_HOOK(dma_pool_free, MOWN_BY_NET, 0);
-MOWN_HOOK(split_page, MOWN_BY_NET, 0);
+MOWN_HOOK(vfree, MOWN_BY_NET);
+MOWN_HOOK(kvfree_call_rcu, MOWN_BY_NET);
+MOWN_HOOK(kmem_cache_free_bulk, MOWN_BY_NET);
+MOWN_HOOK(mempool_free, MOWN_BY_NET);
+MOWN_HOOK(dma_free_attrs, MOWN_BY_NET);
+MOWN_HOOK(dma_pool_free, MOWN_BY_NET);
+MOWN_HOOK(split_page, MOWN_BY_NET);
 
 MOWN_HELPER(kasprintf);
 MOWN_HELPER(kvrealloc);

@@ -17,6 +17,7 @@ static int __init mown_init(void)
 	int ret;
 
 	mown_rcu_init();
+	mown_plain_init();
 	mown_net_init();
 	mown_warn_init();
 	ret = mown_record_init();

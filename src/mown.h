@@ -11,10 +11,14 @@
  *
  * stripe->lock (raw, interrupts off)
  *	All that concerns an address: the records of the addresses that hash to
- *	the stripe, of every owner, their states, the owners' trees and counts
- *	of the stripe, and the stripe's filter. A granule's addresses share a
- *	stripe. Finding an owner by its module, and walking the owners, also
- *	happens here: interrupts are off, so synchronize_rcu() waits for it.
+ *	the stripe, of every owner, their states, the owners' trees of the
+ *	stripe, and the stripe's filter. A granule's addresses share a stripe.
+ *	Finding an owner by its module, and walking the owners, also happens
+ *	here: interrupts are off, so synchronize_rcu() waits for it.
+ *
+ * interrupts off
+ *	What a CPU has for itself: its records at hand, and its tally of each
+ *	owner.
  *
  * owner->quarantine.lock (raw, interrupts off)
  *	The owner's ring of released objects, and record->freed of those in it.
@@ -102,21 +106,22 @@ struct mown_range {
 	unsigned long size;
 };
 
-#define MOWN_STRIPE_BITS 8
+/* So many that a million records make trees of eight levels. */
+#define MOWN_STRIPE_BITS 12
 #define MOWN_STRIPES BIT(MOWN_STRIPE_BITS)
 
 /*
  * As many bytes share a stripe: few, so that what one module has, which is in few
  * pages often, spreads over all stripes and their filters.
  */
-#define MOWN_GRANULE_SHIFT 8
+#define MOWN_GRANULE_SHIFT 6
 #define MOWN_GRANULE BIT(MOWN_GRANULE_SHIFT)
 
-/* What fills the stripe's cache line behind a lock of four bytes. */
-#define MOWN_FILTER_SLOTS 60
+#define MOWN_FILTER_BITS 4
+#define MOWN_FILTER_SLOTS BIT(MOWN_FILTER_BITS)
 
 /**
- * struct mown_stripe - a share of all addresses, on a cache line of its own
+ * struct mown_stripe - a share of all addresses
  * @lock: see the notes on locking
  * @filter: how many records each slot of the share counts, saturating;
  *	    written under @lock, read without it: a slot of 0 proves that there
@@ -126,7 +131,7 @@ struct mown_range {
 struct mown_stripe {
 	raw_spinlock_t lock;
 	u8 filter[MOWN_FILTER_SLOTS];
-} ____cacheline_aligned_in_smp;
+} __aligned(32);
 
 /**
  * enum mown_state - what mown knows of a recorded object
@@ -300,39 +305,27 @@ struct mown_freed {
 	bool blank;
 };
 
-/**
- * struct mown_tree - an owner's share of a stripe, under the stripe's lock
- * @root: its records by address
- * @allocated: objects ever recorded
- * @freed: objects released through mown, by whichever module
- * @records: how many records are in it
- * @live: how many of them are live
- * @bytes: what the live ones sum up to
- * @charging: @bytes are in the owner's @charged
- */
-struct mown_tree {
-	struct rb_root root;
-	unsigned long allocated;
-	unsigned long freed;
-	unsigned long records;
-	unsigned long live;
-	unsigned long bytes;
-	bool charging;
-} ____cacheline_aligned_in_smp;
-
 extern struct mown_stripe mown_stripes[MOWN_STRIPES];
+
+/* As hash_long(), with all bits: the stripe takes the highest, the slot those below. */
+static inline unsigned long mown_hash(unsigned long addr)
+{
+	return (addr >> MOWN_GRANULE_SHIFT) * GOLDEN_RATIO_PRIME;
+}
 
 static inline unsigned int mown_stripe_index(unsigned long addr)
 {
-	return hash_long(addr >> MOWN_GRANULE_SHIFT, MOWN_STRIPE_BITS);
+	return mown_hash(addr) >> (BITS_PER_LONG - MOWN_STRIPE_BITS);
 }
 
-static inline u8 *mown_filter_slot(struct mown_stripe *stripe,
-				   unsigned long addr)
+static inline u8 *mown_filter_slot(unsigned long addr)
 {
-	u32 hash = (u32)(addr >> 3) * GOLDEN_RATIO_32;
+	struct mown_stripe *stripe = &mown_stripes[mown_stripe_index(addr)];
+	unsigned long slots = mown_hash(addr) >> (BITS_PER_LONG -
+						  MOWN_STRIPE_BITS -
+						  MOWN_FILTER_BITS);
 
-	return &stripe->filter[(u64)hash * MOWN_FILTER_SLOTS >> 32];
+	return &stripe->filter[slots % MOWN_FILTER_SLOTS];
 }
 
 /*
@@ -356,9 +349,7 @@ static inline void mown_filter_less(u8 *slot)
 /* No lock: false only if there surely is no record of @addr. */
 static inline bool mown_maybe_recorded(unsigned long addr)
 {
-	struct mown_stripe *stripe = &mown_stripes[mown_stripe_index(addr)];
-
-	return READ_ONCE(*mown_filter_slot(stripe, addr));
+	return READ_ONCE(*mown_filter_slot(addr));
 }
 
 static inline struct mown_stripe *mown_lock(unsigned int index,
@@ -401,7 +392,7 @@ static inline u64 mown_age_ms(u32 when)
 /* Who is to be named as the one at work: 0 is an interrupt. */
 static inline u32 mown_pid(void)
 {
-	return in_task() ? current->pid : 0;
+	return likely(in_task()) ? current->pid : 0;
 }
 
 int mown_magazine_init(void);
@@ -439,6 +430,27 @@ struct mown_magazines {
 
 DECLARE_PER_CPU(struct mown_magazines, mown_magazines);
 
+/* With interrupts off: NULL if they are few. */
+static inline struct mown_record *mown_magazine_take(enum mown_kind kind)
+{
+	struct mown_magazine *mag = this_cpu_ptr(&mown_magazines.of[kind]);
+
+	return likely(mag->nr >= MOWN_MAGAZINE_LOW) ? mag->round[--mag->nr] :
+						      NULL;
+}
+
+/* With interrupts off: false if it is full. */
+static inline bool mown_magazine_give(enum mown_kind kind,
+				      struct mown_record *rec)
+{
+	struct mown_magazine *mag = this_cpu_ptr(&mown_magazines.of[kind]);
+
+	if (unlikely(mag->nr == MOWN_MAGAZINE_ROUNDS))
+		return false;
+	mag->round[mag->nr++] = rec;
+	return true;
+}
+
 int mown_record_init(void);
 void mown_record_exit(void);
 void mown_record_send_home(struct mown_record *rec);
@@ -449,10 +461,10 @@ static inline struct mown_record *mown_record_of(struct rb_node *node)
 	return rb_entry_safe(node, struct mown_record, node);
 }
 
-static inline struct mown_record *mown_tree_find(const struct mown_tree *tree,
+static inline struct mown_record *mown_tree_find(const struct rb_root *tree,
 						 unsigned long addr)
 {
-	struct rb_node *node = tree->root.rb_node;
+	struct rb_node *node = tree->rb_node;
 
 	while (node) {
 		struct mown_record *rec = mown_record_of(node);
@@ -464,32 +476,14 @@ static inline struct mown_record *mown_tree_find(const struct mown_tree *tree,
 	return NULL;
 }
 
-struct mown_record *mown_tree_floor(const struct mown_tree *tree,
+struct mown_record *mown_tree_floor(const struct rb_root *tree,
 				    unsigned long addr);
-struct mown_record *mown_tree_above(const struct mown_tree *tree,
+struct mown_record *mown_tree_above(const struct rb_root *tree,
 				    unsigned long addr);
 struct mown_record *mown_tree_next(struct mown_record *rec);
-struct mown_record *mown_tree_link(struct mown_tree *tree,
+struct mown_record *mown_tree_link(struct rb_root *tree,
 				   struct mown_record *rec);
-
-static inline void mown_tree_unlink(struct mown_tree *tree,
-				    struct mown_record *rec)
-{
-	rb_erase(&rec->node, &tree->root);
-	tree->records--;
-}
-
-/* Take the record out of its tree, and out of the stripe's filter. */
-static inline void mown_tree_erase(struct mown_tree *tree,
-				   struct mown_record *rec)
-{
-	mown_tree_unlink(tree, rec);
-	mown_filter_less(mown_filter_slot(&mown_stripes[mown_stripe_index(rec->addr)],
-					  rec->addr));
-}
-
-struct mown_record *mown_tree_move(struct mown_tree *from,
-				   struct mown_tree *to,
+struct mown_record *mown_tree_move(struct rb_root *from, struct rb_root *to,
 				   struct mown_record *rec);
 
 /* ---- Families: family.c ---- */
@@ -535,29 +529,22 @@ void mown_give_back(const struct mown_record *rec);
 static inline struct mown_record *mown_record_new(enum mown_kind kind,
 						  gfp_t gfp)
 {
-	struct mown_record *rec = NULL;
-	struct mown_magazine *mag;
+	struct mown_record *rec;
 	unsigned long flags;
 
 	local_irq_save(flags);
-	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
-	if (likely(mag->nr >= MOWN_MAGAZINE_LOW))
-		rec = mag->round[--mag->nr];
+	rec = mown_magazine_take(kind);
 	local_irq_restore(flags);
 	return likely(rec) ? rec : mown_record_more(kind, gfp);
 }
 
 static inline void mown_record_put(enum mown_kind kind, struct mown_record *rec)
 {
-	struct mown_magazine *mag;
 	unsigned long flags;
 	bool room;
 
 	local_irq_save(flags);
-	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
-	room = mag->nr < MOWN_MAGAZINE_ROUNDS;
-	if (likely(room))
-		mag->round[mag->nr++] = rec;
+	room = mown_magazine_give(kind, rec);
 	local_irq_restore(flags);
 	if (unlikely(!room))
 		mown_record_less(kind, rec);
@@ -569,6 +556,7 @@ static inline void mown_record_free(struct mown_record *rec)
 	mown_record_put(mown_families[rec->family].kind, rec);
 }
 
+size_t mown_usable_size(unsigned long addr);
 size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);
 void mown_family_exit(void);
@@ -634,8 +622,7 @@ struct mown_caller;
 struct mown_owner;
 
 extern const char * const mown_violation_names[MOWN_NR_VIOLATIONS];
-enum mown_word mown_policy(struct mown_owner *owner,
-			   enum mown_violation violation);
+extern u8 mown_policies[MOWN_NR_VIOLATIONS];
 int mown_policy_set(struct mown_owner *owner, enum mown_violation violation,
 		    const char *word);
 int mown_policy_show(struct mown_owner *owner, enum mown_violation violation,
@@ -669,6 +656,15 @@ struct mown_quarantine {
 /* An owner's number, if it goes by that of all. */
 #define MOWN_QUARANTINE_INHERIT ULONG_MAX
 
+/* Slots that were left empty count as objects until they have passed. */
+static inline bool mown_quarantine_over(const struct mown_quarantine *q,
+					unsigned long bytes)
+{
+	return READ_ONCE(q->bytes) > bytes ||
+	       READ_ONCE(q->tail) - READ_ONCE(q->head) >
+	       MOWN_QUARANTINE_OBJECTS;
+}
+
 extern unsigned long mown_quarantine_bytes;
 int mown_quarantine_init(void);
 void mown_quarantine_exit(void);
@@ -676,11 +672,15 @@ int mown_quarantine_new(struct mown_quarantine *q);
 void mown_quarantine_free(struct mown_quarantine *q);
 bool mown_quarantine_push(struct mown_quarantine *q,
 			  const struct mown_freed *freed);
+bool mown_quarantine_exchange(struct mown_quarantine *q,
+			      const struct mown_freed *freed,
+			      unsigned long bytes, struct mown_freed *oldest);
 bool mown_quarantine_remove(struct mown_quarantine *q,
 			    struct mown_record *rec);
 bool mown_quarantine_peek(struct mown_quarantine *q,
 			  const struct mown_record *rec,
 			  struct mown_freed *freed);
+void mown_evict(struct mown_owner *owner, struct mown_freed *freed);
 void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_forget_sites(struct mown_owner *owner,
@@ -692,6 +692,17 @@ size_t mown_quarantine_overhead(const struct mown_owner *owner);
 
 /* No more bytes are filled, or looked at, before the lock is dropped for once. */
 #define MOWN_POISON_PIECE 1024UL
+
+/* Fill @bytes from @at on; see mown_poison_fill(). */
+static inline void mown_poison(const struct mown_record *rec, size_t at,
+			       u8 byte, size_t bytes)
+{
+	void *ptr = (void *)(rec->addr + at);
+
+	/* By words: where a byte takes as long as one, that is less. */
+	memset64(ptr, byte * 0x0101010101010101ULL, bytes / 8);
+	memset(ptr + bytes / 8 * 8, byte, bytes % 8);
+}
 
 /*
  * The first of @bytes from @at on that is no poison any more, or NULL; of an object
@@ -714,7 +725,7 @@ void mown_poison_check(struct mown_owner *owner,
 
 /*
  * An owner's counters. Those before MOWN_RELEASED_ELSEWHERE are summed up from
- * its trees and its quarantine; the others count what is too rare for that.
+ * its tallies and its quarantine; the others count what is too rare for that.
  */
 enum mown_count {
 	MOWN_ALLOCATED,
@@ -745,6 +756,22 @@ enum mown_count {
 };
 
 /**
+ * struct mown_tally - what a CPU has done to an owner's records, interrupts off
+ * @allocated: objects that it has recorded
+ * @freed: objects that it has released through mown, by whichever module
+ * @ended: objects that it has found live, and left not live any more
+ * @erased: records that it has taken out of their tree
+ * @bytes: what the live ones sum up to more by that
+ */
+struct mown_tally {
+	unsigned long allocated;
+	unsigned long freed;
+	unsigned long ended;
+	unsigned long erased;
+	unsigned long bytes;
+};
+
+/**
  * struct mown_owner - a module that allocates through mown
  * @hash: by @mod, while the module exists; RCU
  * @list: in mown_owners; RCU. Goes when the module has gone and nothing that
@@ -753,7 +780,7 @@ enum mown_count {
  * @name: the module's
  * @serial: owners made earlier have a lower one
  * @refs: of the list and of readers; at 0 the owner is freed
- * @dying: records nothing new; written under every stripe's lock
+ * @dying: records nothing new; see mown_owner_stop()
  * @attached: it was attached: it does not link to mown; constant
  * @ending: somebody ends it; under mown_attach_lock, and read under
  *	    mown_owners_lock
@@ -762,8 +789,9 @@ enum mown_count {
  * @promised: it has used the API, whose user promises that nothing outlives it
  * @freed_others: it has released objects of other owners, whose slots have its
  *		  call sites
- * @max_size: no recorded object of a slab, or of what goes as a whole, is larger;
- *	      grows only
+ * @max_size: no recorded object of a slab, or of what goes as a whole, that begins
+ *	      with a page (0) or does not (1) is larger, if that is more than
+ *	      MOWN_SIZE_SMALL; grows only
  * @untracked: objects of it that had to go without a record and are not freed
  * @counts: by enum mown_count, for those that are not summed up
  * @text: where its text is, which goes with the module
@@ -775,15 +803,18 @@ enum mown_count {
  * @quarantine_bytes: how much may wait there, or MOWN_QUARANTINE_INHERIT
  * @stack_depth: frames kept of its stacks, or MOWN_STACK_INHERIT
  * @policies: its words, of enum mown_word
- * @picky: some of its allocations are to fail: @fail_nth or @limit_bytes is set
+ * @picky: some of its allocations are to fail: @fail_nth or @limit_bytes is set; or
+ *	   all, for it is dying
  * @fail_nth: as many allocations from now one fails; 0 is none
  * @limit_bytes: more bytes than these it may not have; 0 is no limit
- * @charged: how many it has, as far as its trees are charging
+ * @charging: stripes below this one count in @charged; for each under its lock
+ * @charged: how many it has, as far as that
  * @exit: its account, when it has gone
  * @removed: frees it when it is out of the list and RCU has been waited for
  * @sysfs: the handle of sysfs.c
  * @debugfs: the handle of debugfs.c
- * @trees: its records, a tree a stripe
+ * @tally: the counters of each CPU
+ * @trees: its records, a tree a stripe, under the stripe's lock
  */
 struct mown_owner {
 	struct hlist_node hash;
@@ -798,7 +829,7 @@ struct mown_owner {
 	bool blind;
 	bool promised;
 	bool freed_others;
-	size_t max_size;
+	size_t max_size[2];
 	atomic_long_t untracked;
 	atomic_long_t counts[MOWN_NR_COUNTS];
 	struct mown_range text;
@@ -812,13 +843,18 @@ struct mown_owner {
 	bool picky;
 	atomic_long_t fail_nth;
 	unsigned long limit_bytes;
+	unsigned int charging;
 	atomic_long_t charged;
 	struct mown_exit *exit;
 	struct rcu_work removed;
 	void *sysfs;
 	void *debugfs;
-	struct mown_tree trees[MOWN_STRIPES];
+	struct mown_tally __percpu *tally;
+	struct rb_root trees[MOWN_STRIPES];
 };
+
+/* What is not larger has a class of no more than a page. */
+#define MOWN_SIZE_SMALL (PAGE_SIZE / 2)
 
 /* An owner's counters at a moment, and what its records are. */
 struct mown_sums {
@@ -845,6 +881,16 @@ static inline struct mown_owner *mown_owner_find(const struct module *mod)
 		if (likely(owner->mod == mod))
 			return owner;
 	return NULL;
+}
+
+/* What holds for @owner, or for those that have no word of their own if NULL. */
+static inline enum mown_word mown_policy(const struct mown_owner *owner,
+					 enum mown_violation violation)
+{
+	u8 word = owner ? READ_ONCE(owner->policies[violation]) : MOWN_INHERIT;
+
+	return word != MOWN_INHERIT ? word :
+				      READ_ONCE(mown_policies[violation]);
 }
 
 extern const char * const mown_count_names[MOWN_NR_COUNTS];
@@ -884,13 +930,28 @@ mown_quarantine_limit(const struct mown_owner *owner)
 	       READ_ONCE(mown_quarantine_bytes);
 }
 
-/* Its live objects of the tree have @more bytes; the stripe is locked. */
-static inline void mown_tree_bytes(struct mown_owner *owner,
-				   struct mown_tree *tree, long more)
+/* This CPU's; with interrupts off, which no one else writes to then. */
+static inline struct mown_tally *mown_tally(const struct mown_owner *owner)
 {
-	tree->bytes += more;
-	if (unlikely(tree->charging))
+	return this_cpu_ptr(owner->tally);
+}
+
+/* Its live objects in the stripe, which is locked, have @more bytes. */
+static __always_inline void mown_bytes(struct mown_owner *owner,
+				       unsigned int index, long more)
+{
+	mown_tally(owner)->bytes += more;
+	if (unlikely(index < READ_ONCE(owner->charging)))
 		atomic_long_add(more, &owner->charged);
+}
+
+/* Take the record of @addr out of its tree, and out of the stripe's filter. */
+static inline void mown_erase(struct mown_owner *owner, unsigned long index,
+			      unsigned long addr, struct mown_record *rec)
+{
+	rb_erase(&rec->node, &owner->trees[index]);
+	mown_tally(owner)->erased++;
+	mown_filter_less(mown_filter_slot(addr));
 }
 
 /* A record as a reader may have it when it is unlocked; see mown_record. */
@@ -969,6 +1030,7 @@ void mown_names_intern_init(struct mown_owner *owner);
 void mown_names_intern_elsewhere(struct mown_owner *owner);
 void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 		 size_t len);
+size_t mown_function_size(unsigned long addr);
 
 /* ---- Stacks: stack.c ---- */
 
@@ -1128,9 +1190,14 @@ void mown_unlock(struct mown_hold *hold)
 	__releases(&hold->stripe->lock);
 void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 		   const struct mown_caller *caller);
+void *mown_track_kmalloc(void *ptr, size_t size, gfp_t gfp, struct module *mod,
+			 enum mown_way way, unsigned long site);
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		 const struct mown_caller *caller);
-bool mown_release_plain(const void *ptr, const struct module *mod);
+void mown_plain_init(void);
+bool mown_release_kmalloc(const void *ptr, struct module *mod,
+			  enum mown_way way, unsigned long site,
+			  unsigned int frees);
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive);
 
@@ -1186,14 +1253,19 @@ bool mown_is_served(const void *ptr, enum mown_family family);
 void *mown_element_track(void *ptr, gfp_t gfp, const struct mown_caller *caller);
 void __mown_observe_free(unsigned long addr, unsigned long site);
 
+/* Where mown_kfree_erased() is. */
+extern struct mown_range mown_erased_text;
+
 /*
- * Somebody frees @addr, and not through mown: that cannot be refused.
+ * Somebody frees @addr, and not through mown: that cannot be refused. What comes from
+ * mown_kfree_erased() has been seen to.
  *
  * Context: Any but NMI, with whatever locks held: prints and frees nothing.
  */
 static inline void mown_observe_free(unsigned long addr, unsigned long site)
 {
-	if (unlikely(mown_maybe_recorded(addr)))
+	if (unlikely(mown_maybe_recorded(addr)) &&
+	    !mown_in_range(&mown_erased_text, site))
 		__mown_observe_free(addr, site);
 }
 
@@ -1225,9 +1297,8 @@ enum mown_admission {
 	MOWN_OVER_LIMIT,
 };
 
-enum mown_admission mown_admit(struct mown_owner *owner,
-			       const struct mown_tree *tree, size_t size,
-			       gfp_t gfp);
+enum mown_admission mown_admit(struct mown_owner *owner, unsigned int index,
+			       size_t size, gfp_t gfp);
 void mown_not_admitted(struct mown_owner *owner, enum mown_admission why,
 		       size_t size, const struct mown_caller *caller);
 void mown_limit_set(struct mown_owner *owner, unsigned long bytes);

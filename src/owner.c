@@ -87,7 +87,9 @@ struct mown_owner *mown_owner_new(struct module *mod)
 
 	if (!owner)
 		return NULL;
-	if (mown_quarantine_new(&owner->quarantine)) {
+	owner->tally = alloc_percpu(struct mown_tally);
+	if (!owner->tally || mown_quarantine_new(&owner->quarantine)) {
+		free_percpu(owner->tally);
 		kvfree(owner);
 		return NULL;
 	}
@@ -140,19 +142,15 @@ void mown_owner_remove(struct mown_owner *owner)
 }
 
 /*
- * From the return of this on nothing new is recorded for the owner, and a
- * grace period later nothing that it releases waits any more.
+ * From the return of this on nothing new is recorded for the owner, and nothing that
+ * it releases waits any more: who has not seen it has interrupts off, or is in an RCU
+ * read-side section.
  */
 void mown_owner_stop(struct mown_owner *owner)
 {
-	unsigned long flags;
-	int i;
-
 	WRITE_ONCE(owner->dying, true);
-	for (i = 0; i < MOWN_STRIPES; i++) {
-		raw_spin_lock_irqsave(&mown_stripes[i].lock, flags);
-		raw_spin_unlock_irqrestore(&mown_stripes[i].lock, flags);
-	}
+	WRITE_ONCE(owner->picky, true);
+	synchronize_rcu();
 }
 
 /*
@@ -183,6 +181,7 @@ void mown_owner_put(struct mown_owner *owner)
 		return;
 	mown_names_free(rcu_dereference_protected(owner->names, true));
 	mown_quarantine_free(&owner->quarantine);
+	free_percpu(owner->tally);
 	kvfree(owner);
 }
 
@@ -246,29 +245,39 @@ bool mown_untracked_freed_any(bool resize)
 }
 
 /*
- * Sum up the owner's counters. Each is true; together they are as of one
- * moment only when nobody uses the owner meanwhile.
+ * Sum up the owner's counters. Together they are as of one moment only when nobody
+ * uses the owner meanwhile. What has ended is read first: so what is live all the time
+ * is counted as that, whatever comes and goes.
  */
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums)
 {
+	unsigned long flags, ended = 0, erased = 0, entered;
 	unsigned long *value = sums->value;
-	unsigned long flags;
+	const struct mown_tally *tally;
 	int i;
 
 	memset(sums, 0, sizeof(*sums));
+	for_each_possible_cpu(i) {
+		tally = per_cpu_ptr(owner->tally, i);
+		value[MOWN_FREED] += READ_ONCE(tally->freed);
+		ended += READ_ONCE(tally->ended);
+		erased += READ_ONCE(tally->erased);
+	}
+	/* It is counted as allocated under the stripe's lock, that it ended later. */
+	smp_rmb();
+	for_each_possible_cpu(i) {
+		tally = per_cpu_ptr(owner->tally, i);
+		value[MOWN_ALLOCATED] += READ_ONCE(tally->allocated);
+		value[MOWN_LIVE_BYTES] += READ_ONCE(tally->bytes);
+	}
 	for (i = MOWN_RELEASED_ELSEWHERE; i < MOWN_NR_COUNTS; i++)
 		value[i] = atomic_long_read(&owner->counts[i]);
-	for (i = 0; i < MOWN_STRIPES; i++) {
-		struct mown_tree *tree = &owner->trees[i];
-
-		raw_spin_lock_irqsave(&mown_stripes[i].lock, flags);
-		value[MOWN_ALLOCATED] += tree->allocated;
-		value[MOWN_FREED] += tree->freed;
-		value[MOWN_LIVE_OBJECTS] += tree->live;
-		value[MOWN_LIVE_BYTES] += tree->bytes;
-		sums->records += tree->records;
-		raw_spin_unlock_irqrestore(&mown_stripes[i].lock, flags);
-	}
+	entered = value[MOWN_ALLOCATED] + value[MOWN_TRANSFERRED_IN];
+	value[MOWN_LIVE_OBJECTS] = entered - ended;
+	sums->records = entered - erased;
+	/* What came may be seen to have gone only. */
+	if ((long)value[MOWN_LIVE_BYTES] < 0)
+		value[MOWN_LIVE_BYTES] = 0;
 	raw_spin_lock_irqsave(&owner->quarantine.lock, flags);
 	value[MOWN_QUARANTINED_OBJECTS] = owner->quarantine.objects;
 	value[MOWN_QUARANTINED_BYTES] = owner->quarantine.bytes;
@@ -284,7 +293,7 @@ void mown_owner_mark(struct mown_owner *owner)
 	unsigned int nr;
 
 	while (cursor.stripe < MOWN_STRIPES) {
-		struct mown_tree *tree = &owner->trees[cursor.stripe];
+		struct rb_root *tree = &owner->trees[cursor.stripe];
 
 		raw_spin_lock_irqsave(&mown_stripes[cursor.stripe].lock,
 				      flags);
@@ -331,7 +340,7 @@ unsigned int mown_owner_copy(struct mown_owner *owner,
 	unsigned long flags;
 
 	while (!nr && cursor->stripe < MOWN_STRIPES) {
-		struct mown_tree *tree = &owner->trees[cursor->stripe];
+		struct rb_root *tree = &owner->trees[cursor->stripe];
 
 		raw_spin_lock_irqsave(&mown_stripes[cursor->stripe].lock,
 				      flags);

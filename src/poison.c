@@ -30,7 +30,7 @@ bool mown_poison_fill(struct mown_stripe *stripe, struct mown_record *rec,
 				return false;
 		}
 		bytes = min(size - at, MOWN_POISON_PIECE);
-		memset((void *)(rec->addr + at), byte, bytes);
+		mown_poison(rec, at, byte, bytes);
 	}
 	return true;
 }

@@ -54,7 +54,7 @@ static const unsigned int mown_policy_words[MOWN_NR_VIOLATIONS] = {
 			     BIT(MOWN_RECLAIM) | BIT(MOWN_PANIC),
 };
 
-static u8 mown_policies[MOWN_NR_VIOLATIONS] = {
+u8 mown_policies[MOWN_NR_VIOLATIONS] = {
 	[0 ... MOWN_NR_VIOLATIONS - 1] = MOWN_AUTO,
 };
 
@@ -68,16 +68,6 @@ static unsigned int mown_policy_known(const struct mown_owner *owner,
 				      enum mown_violation violation)
 {
 	return mown_policy_words[violation] | (owner ? BIT(MOWN_INHERIT) : 0);
-}
-
-/* What holds for @owner, or for those that have no word of their own if NULL. */
-enum mown_word mown_policy(struct mown_owner *owner,
-			   enum mown_violation violation)
-{
-	enum mown_word word = READ_ONCE(*mown_policy_of(owner, violation));
-
-	return word != MOWN_INHERIT ? word :
-				      READ_ONCE(mown_policies[violation]);
 }
 
 /* Any other word is -EINVAL and changes nothing. */

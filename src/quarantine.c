@@ -63,21 +63,15 @@ static struct mown_record *mown_quarantine_take(struct mown_quarantine *q,
 	return rec;
 }
 
-/*
- * The record's stripe is locked, and the caller holds the record. False if the
- * ring is full: so many CPUs are ahead of mown_quarantine_trim().
- */
-bool mown_quarantine_push(struct mown_quarantine *q,
-			  const struct mown_freed *freed)
+static __always_inline bool
+mown_quarantine_put(struct mown_quarantine *q, const struct mown_freed *freed)
 {
 	struct mown_record *rec = freed->rec;
 	struct mown_freed *slot;
 
-	raw_spin_lock(&q->lock);
-	if (unlikely(q->tail - q->head == MOWN_QUARANTINE_SLOTS)) {
-		raw_spin_unlock(&q->lock);
+	lockdep_assert_held(&q->lock);
+	if (unlikely(q->tail - q->head == MOWN_QUARANTINE_SLOTS))
 		return false;
-	}
 	slot = mown_quarantine_slot(q, q->tail);
 	WRITE_ONCE(q->tail, q->tail + 1);
 	*slot = *freed;
@@ -85,8 +79,57 @@ bool mown_quarantine_push(struct mown_quarantine *q,
 	rec->state = MOWN_QUARANTINED;
 	WRITE_ONCE(q->objects, q->objects + 1);
 	WRITE_ONCE(q->bytes, q->bytes + freed->bytes);
-	raw_spin_unlock(&q->lock);
 	return true;
+}
+
+/*
+ * The oldest slot while over the bounds: the caller holds its record then. Its record
+ * is NULL if there is none.
+ */
+static __always_inline void
+mown_quarantine_get(struct mown_quarantine *q, unsigned long bytes,
+		    struct mown_freed *freed)
+{
+	lockdep_assert_held(&q->lock);
+	freed->rec = NULL;
+	while (!freed->rec && mown_quarantine_over(q, bytes)) {
+		struct mown_freed *slot = mown_quarantine_slot(q, q->head);
+
+		*freed = *slot;
+		if (slot->rec)
+			mown_quarantine_take(q, slot);
+		WRITE_ONCE(q->head, q->head + 1);
+	}
+}
+
+/*
+ * The record's stripe is locked, and the caller holds the record. False if the
+ * ring is full: so many CPUs are ahead of mown_quarantine_trim().
+ */
+bool mown_quarantine_push(struct mown_quarantine *q,
+			  const struct mown_freed *freed)
+{
+	bool put;
+
+	raw_spin_lock(&q->lock);
+	put = mown_quarantine_put(q, freed);
+	raw_spin_unlock(&q->lock);
+	return put;
+}
+
+/* The same, and the first thing that mown_quarantine_trim() would do. */
+bool mown_quarantine_exchange(struct mown_quarantine *q,
+			      const struct mown_freed *freed,
+			      unsigned long bytes, struct mown_freed *oldest)
+{
+	bool put;
+
+	raw_spin_lock(&q->lock);
+	put = mown_quarantine_put(q, freed);
+	if (likely(put))
+		mown_quarantine_get(q, bytes, oldest);
+	raw_spin_unlock(&q->lock);
+	return put;
 }
 
 /*
@@ -123,40 +166,8 @@ bool mown_quarantine_peek(struct mown_quarantine *q,
 	return here;
 }
 
-/* Slots that were left empty count as objects until they have passed. */
-static bool mown_quarantine_over(const struct mown_quarantine *q,
-				 unsigned long bytes)
-{
-	return READ_ONCE(q->bytes) > bytes ||
-	       READ_ONCE(q->tail) - READ_ONCE(q->head) >
-	       MOWN_QUARANTINE_OBJECTS;
-}
-
-/*
- * The oldest slot while over the bounds: the caller holds its record then. False
- * if there is none.
- */
-static bool mown_quarantine_pop(struct mown_quarantine *q, unsigned long bytes,
-				struct mown_freed *freed)
-{
-	unsigned long flags;
-
-	freed->rec = NULL;
-	raw_spin_lock_irqsave(&q->lock, flags);
-	while (!freed->rec && mown_quarantine_over(q, bytes)) {
-		struct mown_freed *slot = mown_quarantine_slot(q, q->head);
-
-		*freed = *slot;
-		if (slot->rec)
-			mown_quarantine_take(q, slot);
-		WRITE_ONCE(q->head, q->head + 1);
-	}
-	raw_spin_unlock_irqrestore(&q->lock, flags);
-	return freed->rec;
-}
-
-/* Give an object back whose record the caller holds. */
-static void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
+/* Give an object back whose record the caller holds, in an RCU read-side section. */
+void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 {
 	struct mown_record *rec = freed->rec;
 	unsigned int index = mown_stripe_index(rec->addr);
@@ -178,7 +189,7 @@ static void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 	}
 	ours = rec->state != MOWN_GONE;
 	if (ours)
-		mown_tree_erase(&owner->trees[index], rec);
+		mown_erase(owner, index, rec->addr, rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (ours)
 		mown_give_back(rec);
@@ -194,14 +205,16 @@ static void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 static bool mown_quarantine_evict(struct mown_owner *owner, unsigned long bytes)
 {
 	struct mown_freed freed;
-	bool one;
+	unsigned long flags;
 
 	rcu_read_lock();
-	one = mown_quarantine_pop(&owner->quarantine, bytes, &freed);
-	if (one)
+	raw_spin_lock_irqsave(&owner->quarantine.lock, flags);
+	mown_quarantine_get(&owner->quarantine, bytes, &freed);
+	raw_spin_unlock_irqrestore(&owner->quarantine.lock, flags);
+	if (freed.rec)
 		mown_evict(owner, &freed);
 	rcu_read_unlock();
-	return one;
+	return freed.rec;
 }
 
 /*

@@ -69,7 +69,7 @@ static void mown_release_waited(struct mown_record *rec,
 		       mown_quarantine_push(&owner->quarantine, freed);
 	give = !keep && rec->state != MOWN_GONE;
 	if (give)
-		mown_tree_erase(&owner->trees[index], rec);
+		mown_erase(owner, index, addr, rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (give)
 		mown_give_back(rec);
@@ -251,7 +251,7 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	}
 	mown_claim(&hold, stack, &freed);
 	if (unlikely(pass)) {
-		mown_tree_erase(&hold.owner->trees[hold.index], hold.rec);
+		mown_erase(hold.owner, hold.index, hold.addr, hold.rec);
 	} else {
 		if (likely(slot))
 			*slot = freed;

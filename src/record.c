@@ -45,10 +45,10 @@ void mown_record_flush_home(void)
 }
 
 /* The record with the highest address that is not above @addr. */
-struct mown_record *mown_tree_floor(const struct mown_tree *tree,
+struct mown_record *mown_tree_floor(const struct rb_root *tree,
 				    unsigned long addr)
 {
-	struct rb_node *node = tree->root.rb_node;
+	struct rb_node *node = tree->rb_node;
 	struct mown_record *floor = NULL;
 
 	while (node) {
@@ -65,13 +65,13 @@ struct mown_record *mown_tree_floor(const struct mown_tree *tree,
 }
 
 /* The record with the lowest address above @addr. */
-struct mown_record *mown_tree_above(const struct mown_tree *tree,
+struct mown_record *mown_tree_above(const struct rb_root *tree,
 				    unsigned long addr)
 {
 	struct mown_record *floor = mown_tree_floor(tree, addr);
 
 	return floor ? mown_tree_next(floor) :
-		       mown_record_of(rb_first(&tree->root));
+		       mown_record_of(rb_first(tree));
 }
 
 struct mown_record *mown_tree_next(struct mown_record *rec)
@@ -83,10 +83,10 @@ struct mown_record *mown_tree_next(struct mown_record *rec)
  * Link @rec into the tree, unless there is a record that overlaps it: then
  * nothing happens and that one is returned.
  */
-struct mown_record *mown_tree_link(struct mown_tree *tree,
+struct mown_record *mown_tree_link(struct rb_root *tree,
 				   struct mown_record *rec)
 {
-	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
+	struct rb_node **link = &tree->rb_node, *parent = NULL;
 	struct mown_record *below = NULL, *above = NULL;
 
 	while (*link) {
@@ -106,8 +106,7 @@ struct mown_record *mown_tree_link(struct mown_tree *tree,
 	if (unlikely(above && above->addr - rec->addr < rec->size))
 		return above;
 	rb_link_node(&rec->node, parent, link);
-	rb_insert_color(&rec->node, &tree->root);
-	tree->records++;
+	rb_insert_color(&rec->node, tree);
 	return NULL;
 }
 
@@ -116,13 +115,12 @@ struct mown_record *mown_tree_link(struct mown_tree *tree,
  * overlaps it: then nothing happens and that one is returned. The filter counts
  * @rec all the time.
  */
-struct mown_record *mown_tree_move(struct mown_tree *from,
-				   struct mown_tree *to,
+struct mown_record *mown_tree_move(struct rb_root *from, struct rb_root *to,
 				   struct mown_record *rec)
 {
 	struct mown_record *overlap;
 
-	mown_tree_unlink(from, rec);
+	rb_erase(&rec->node, from);
 	overlap = mown_tree_link(to, rec);
 	if (unlikely(overlap))
 		mown_tree_link(from, rec);

@@ -11,8 +11,9 @@
 #include "compat.h"
 #include "mown.h"
 
-/* mown's own frames between the caller and stack_trace_save(). */
-#define MOWN_STACK_OWN 8
+/* mown's own frames between the caller and stack_trace_save(): mostly, and at most. */
+#define MOWN_STACK_OWN 4
+#define MOWN_STACK_OWN_MAX 8
 
 /* The knob: of owners that have no number of their own. */
 int mown_stack_depth;
@@ -83,14 +84,22 @@ static unsigned int mown_stack_depth_of(const struct module *mod)
  */
 u32 __mown_stack_save(const struct mown_caller *caller, gfp_t gfp)
 {
-	unsigned int nr, depth = mown_stack_depth_of(caller->mod), own = 0;
-	unsigned long entries[MOWN_STACK_MAX + MOWN_STACK_OWN];
+	unsigned int nr, depth = mown_stack_depth_of(caller->mod);
+	unsigned int own, room = MOWN_STACK_OWN;
+	unsigned long entries[MOWN_STACK_MAX + MOWN_STACK_OWN_MAX];
 
 	if (!depth)
 		return 0;
-	nr = stack_trace_save(entries, depth + MOWN_STACK_OWN, 0);
-	while (own < nr && entries[own] != caller->site)
-		own++;
+	/* Each frame takes hundreds of instructions. */
+	for (;; room = MOWN_STACK_OWN_MAX) {
+		nr = stack_trace_save(entries, depth + room, 0);
+		own = 0;
+		while (own < nr && entries[own] != caller->site)
+			own++;
+		if (own <= room || nr < depth + room ||
+		    room == MOWN_STACK_OWN_MAX)
+			break;
+	}
 	if (own == nr)
 		own = 0;
 	nr = min(nr - own, depth);

@@ -175,3 +175,18 @@ void mown_names_intern_elsewhere(struct mown_owner *owner)
 		mown_sites_free(&sites);
 	}
 }
+
+/*
+ * A function's size, by the way that its symbol is printed: NAME+0x0/0xSIZE. 0 if that
+ * is not known.
+ */
+size_t __init mown_function_size(unsigned long addr)
+{
+	char name[KSYM_SYMBOL_LEN];
+	unsigned long size;
+	const char *slash;
+
+	sprint_symbol(name, addr);
+	slash = strchr(name, '/');
+	return slash && sscanf(slash, "/0x%lx", &size) == 1 ? size : 0;
+}

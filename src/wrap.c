@@ -19,7 +19,17 @@ DEFINE_SRCU(mown_wrappers);
 
 /* ---- Allocation ---- */
 
-/* Record what the function has returned to the caller at @site. */
+/* Record what the function has returned to the caller at @site, of kmalloc(). */
+static void *mown_hooked_kmalloc(void *ptr, size_t size, gfp_t gfp,
+				 unsigned long site)
+{
+	struct module *mod = mown_hook_module(&site);
+
+	return mod ? mown_track_kmalloc(ptr, size, gfp, mod, MOWN_ATTACHED,
+					site) : ptr;
+}
+
+/* And of any family. */
 static void *mown_hooked_with(void *ptr, size_t size, gfp_t gfp,
 			      enum mown_family family, const void *with,
 			      unsigned long site)
@@ -43,8 +53,11 @@ static void *mown_hooked(void *ptr, size_t size, gfp_t gfp,
 static void *mown_hooked_kv(void *ptr, size_t size, gfp_t gfp,
 			    unsigned long site)
 {
-	return mown_hooked(ptr, size, gfp, is_vmalloc_addr(ptr) ?
-			   MOWN_VMALLOC : MOWN_KMALLOC, site);
+	if (IS_ERR(ptr))
+		return ptr;
+	return is_vmalloc_addr(ptr) ?
+	       mown_hooked(ptr, size, gfp, MOWN_VMALLOC, site) :
+	       mown_hooked_kmalloc(ptr, size, gfp, site);
 }
 
 /* A block of pages is known by the address of the first. */
@@ -87,30 +100,32 @@ type mown_wrap_##name params						\
 	return ret;							\
 }
 
+#define MOWN_WRAP_KMALLOC(name, params, args, size, gfp, site)		\
+	MOWN_WRAP(void *, name, params, args,				\
+		  mown_hooked_kmalloc(ret, size, gfp, site))
+
+MOWN_WRAP_KMALLOC(__kmalloc, (size_t size, gfp_t gfp), (size, gfp), size, gfp,
+		  site)
+MOWN_WRAP_KMALLOC(__kmalloc_node, (size_t size, gfp_t gfp, int node),
+		  (size, gfp, node), size, gfp, site)
+MOWN_WRAP_KMALLOC(kmalloc_trace,
+		  (struct kmem_cache *cache, gfp_t gfp, size_t size),
+		  (cache, gfp, size), size, gfp, site)
+MOWN_WRAP_KMALLOC(kmalloc_node_trace,
+		  (struct kmem_cache *cache, gfp_t gfp, int node, size_t size),
+		  (cache, gfp, node, size), size, gfp, site)
+MOWN_WRAP_KMALLOC(kmalloc_large, (size_t size, gfp_t gfp), (size, gfp), size,
+		  gfp, site)
+MOWN_WRAP_KMALLOC(kmalloc_large_node, (size_t size, gfp_t gfp, int node),
+		  (size, gfp, node), size, gfp, site)
+/* The caller's caller, who is told it, is whose memory it is. */
+MOWN_WRAP_KMALLOC(__kmalloc_node_track_caller,
+		  (size_t size, gfp_t gfp, int node, unsigned long caller),
+		  (size, gfp, node, caller), size, gfp, caller)
+
 #define MOWN_WRAP_ALLOC(name, params, args, size, gfp, family)		\
 	MOWN_WRAP(void *, name, params, args,				\
 		  mown_hooked(ret, size, gfp, family, site))
-
-MOWN_WRAP_ALLOC(__kmalloc, (size_t size, gfp_t gfp), (size, gfp), size, gfp,
-		MOWN_KMALLOC)
-MOWN_WRAP_ALLOC(__kmalloc_node, (size_t size, gfp_t gfp, int node),
-		(size, gfp, node), size, gfp, MOWN_KMALLOC)
-MOWN_WRAP_ALLOC(kmalloc_trace,
-		(struct kmem_cache *cache, gfp_t gfp, size_t size),
-		(cache, gfp, size), size, gfp, MOWN_KMALLOC)
-MOWN_WRAP_ALLOC(kmalloc_node_trace,
-		(struct kmem_cache *cache, gfp_t gfp, int node, size_t size),
-		(cache, gfp, node, size), size, gfp, MOWN_KMALLOC)
-MOWN_WRAP_ALLOC(kmalloc_large, (size_t size, gfp_t gfp), (size, gfp), size, gfp,
-		MOWN_KMALLOC)
-MOWN_WRAP_ALLOC(kmalloc_large_node, (size_t size, gfp_t gfp, int node),
-		(size, gfp, node), size, gfp, MOWN_KMALLOC)
-
-/* The caller's caller, who is told it, is whose memory it is. */
-MOWN_WRAP(void *, __kmalloc_node_track_caller,
-	  (size_t size, gfp_t gfp, int node, unsigned long caller),
-	  (size, gfp, node, caller),
-	  mown_hooked(ret, size, gfp, MOWN_KMALLOC, caller))
 
 MOWN_WRAP(void *, kvmalloc_node, (size_t size, gfp_t gfp, int node),
 	  (size, gfp, node), mown_hooked_kv(ret, size, gfp, site))
@@ -300,34 +315,52 @@ void *mown_wrap_krealloc(const void *ptr, size_t size, gfp_t gfp)
 
 /* ---- Release ---- */
 
+static noinline bool mown_hooked_release(const void *ptr,
+					 enum mown_family family,
+					 unsigned int frees, const void *with,
+					 size_t size, bool sensitive,
+					 struct module *mod, unsigned long site)
+{
+	const struct mown_caller caller = {
+		.mod = mod,
+		.way = mod ? MOWN_ATTACHED : MOWN_ANYBODY,
+		.site = site,
+		.family = family,
+		.frees = frees,
+		.with = with,
+		.size = size,
+	};
+
+	return mown_release(ptr, &caller, sensitive);
+}
+
 /*
  * True if the function is to be called for @ptr. It names @with and @size, if they
  * are not NULL or 0.
  */
-static bool mown_hooked_free_as(const void *ptr, enum mown_family family,
-				unsigned int frees, const void *with,
-				size_t size, bool sensitive, unsigned long site)
+static __always_inline bool
+mown_hooked_free_as(const void *ptr, enum mown_family family,
+		    unsigned int frees, const void *with, size_t size,
+		    bool sensitive, unsigned long site)
 {
-	struct mown_caller caller;
+	struct module *mod;
 
 	if (ZERO_OR_NULL_PTR(ptr))
 		return true;
+	mod = mown_hook_module(&site);
 	/* The filter's word is not the last; and the kernel pays for no more. */
-	if (!mown_hook_caller(&caller, site) &&
-	    mown_recorded_as((unsigned long)ptr) < 0)
+	if (!mod && mown_recorded_as((unsigned long)ptr) < 0)
 		return true;
-	if (caller.mod && frees & BIT(MOWN_KMALLOC) && !sensitive &&
-	    mown_release_plain(ptr, caller.mod))
-		return true;
-	caller.family = family;
-	caller.frees = frees;
-	caller.with = with;
-	caller.size = size;
-	return mown_release(ptr, &caller, sensitive);
+	if (mod && frees & BIT(MOWN_KMALLOC) && !sensitive)
+		return mown_release_kmalloc(ptr, mod, MOWN_ATTACHED, site,
+					    frees);
+	return mown_hooked_release(ptr, family, frees, with, size, sensitive,
+				   mod, site);
 }
 
-static bool mown_hooked_free(const void *ptr, unsigned int frees,
-			     bool sensitive, unsigned long site)
+static __always_inline bool mown_hooked_free(const void *ptr,
+					     unsigned int frees, bool sensitive,
+					     unsigned long site)
 {
 	return mown_hooked_free_as(ptr, __ffs(frees), frees, NULL, 0, sensitive,
 				   site);

@@ -90,35 +90,59 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 }
 
 /*
+ * The start of the object that @addr points into, if it is in the stripe, or 0.
+ * What is recorded just now cannot be what the caller knows of: empty trees are not
+ * locked.
+ */
+static unsigned long mown_covering_in(struct mown_owner *owner,
+				      unsigned int index, unsigned long addr)
+{
+	unsigned long flags, start = 0;
+	struct mown_stripe *stripe;
+	struct mown_record *rec;
+
+	if (!READ_ONCE(owner->trees[index].rb_node))
+		return 0;
+	stripe = mown_lock(index, &flags);
+	rec = mown_tree_floor(&owner->trees[index], addr);
+	if (rec && addr - rec->addr < max(rec->size, mown_class_size(rec)))
+		start = rec->addr;
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return start;
+}
+
+/* An object's class is less than twice its size, or a page of vmalloc(). */
+static size_t mown_max_class(struct mown_owner *owner, bool inside)
+{
+	return max(2 * READ_ONCE(owner->max_size[inside]), PAGE_SIZE);
+}
+
+/*
  * The start of the object of @owner, live or released, that @addr points into,
  * or 0. A granule's addresses share a stripe, so it is in the stripe of @addr's
- * granule or of one before it, as far back as the owner's largest object. What is
- * recorded just now cannot be what the caller knows of: empty trees are not locked.
+ * granule, or of one before it as far back as the owner's largest object that
+ * does not begin with a page; or of that of a page before, as far back as the
+ * largest that does.
  */
 unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
 {
-	/* An object's class is less than twice its size, or a page of vmalloc(). */
-	size_t size = max(2 * READ_ONCE(owner->max_size), PAGE_SIZE);
-	unsigned long granules = size / MOWN_GRANULE + 1;
-	unsigned long most = min(granules, MOWN_STRIPES - 1UL);
-	unsigned long flags, back, start = 0;
-	struct mown_stripe *stripe;
-	struct mown_record *rec;
-	unsigned int index;
+	size_t pages = mown_max_class(owner, false) / PAGE_SIZE + 1;
+	size_t granules = mown_max_class(owner, true) / MOWN_GRANULE + 1;
+	unsigned long i, start = 0;
 
-	for (back = 0; !start && back <= most; back++) {
-		/* Further back than there are stripes: look into every one. */
-		index = granules < MOWN_STRIPES ?
-			mown_stripe_index(addr - back * MOWN_GRANULE) : back;
-		if (!READ_ONCE(owner->trees[index].root.rb_node))
-			continue;
-		stripe = mown_lock(index, &flags);
-		rec = mown_tree_floor(&owner->trees[index], addr);
-		if (rec && addr - rec->addr <
-		    max(rec->size, mown_class_size(rec)))
-			start = rec->addr;
-		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	if (granules + pages >= MOWN_STRIPES) {
+		for (i = 0; !start && i < MOWN_STRIPES; i++)
+			start = mown_covering_in(owner, i, addr);
+		return start;
 	}
+	for (i = 0; !start && i <= granules; i++)
+		start = mown_covering_in(owner,
+					 mown_stripe_index(addr - i * MOWN_GRANULE),
+					 addr);
+	for (i = 0; !start && i <= pages; i++)
+		start = mown_covering_in(owner,
+					 mown_stripe_index((addr & PAGE_MASK) -
+							   i * PAGE_SIZE), addr);
 	return start;
 }
 
