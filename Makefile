@@ -75,6 +75,7 @@ sweep: guest-setup
 
 # What an allocation and its free cost, in instructions
 bench: guest-setup
+	selftests/setup.sh --bench
 	+$(MAKE) --no-print-directory -C selftests/bench \
 		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
 	selftests/bench/bench.py $(KERNEL)

@@ -20,15 +20,19 @@ PACKAGES=(
 	iproute2 nftables wireguard-tools util-linux mount
 )
 
+# What the benchmark compares with, and draws by
+BENCH_PACKAGES=(bpftrace gnuplot-nox)
+
 SOURCE_PARTS=(.clang-format COPYING lib samples/kmemleak scripts tools/testing/selftests)
 
 usage()
 {
 	cat <<EOF_USAGE
-Usage: ${0##*/} [--source]
+Usage: ${0##*/} [--source | --bench]
 
 Install the Debian packages that are missing and unpack the kernel's source.
 
+  --bench   the same, with what the benchmark needs
   --source  print the directory of the unpacked source; install nothing
   -h        this text
 EOF_USAGE
@@ -85,11 +89,12 @@ unpack_source()
 source=${MOWN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mown}/linux-source-6.1
 case ${1-} in
 --source | '') ;;
+--bench) PACKAGES+=("${BENCH_PACKAGES[@]}") ;;
 -h | --help) usage; exit 0 ;;
 *) usage >&2; exit 2 ;;
 esac
 
-if [[ ! ${1-} ]]; then
+if [[ ${1-} != --source ]]; then
 	mapfile -t missing < <(missing_packages)
 	if ((${#missing[@]})); then
 		((EUID == 0)) || die "run as root: apt-get install ${missing[*]}"
@@ -97,6 +102,6 @@ if [[ ! ${1-} ]]; then
 	fi
 fi
 [[ -d $source ]] || unpack_source "$source"
-if [[ ${1-} ]]; then
+if [[ ${1-} == --source ]]; then
 	echo "$source"
 fi

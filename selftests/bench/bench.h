@@ -12,6 +12,8 @@
  *	lifo	the newest of the live objects is freed, and one allocated
  *	fifo	the oldest
  *	random	any
+ * A 1 written to "leave" has the objects stay when the module goes.
+ *
  * "result" then reads "ALLOC FREE": what BENCH_PAIRS allocations and frees cost, in
  * ticks of the time stamp counter (with QEMU's -icount, instructions) less those of
  * reading it: the median of the batches.
@@ -118,8 +120,14 @@ static const struct bench_family *bench_family = &bench_families[0];
 
 /* ---- What lives all the time ---- */
 
+static bool bench_leave;
+module_param_named(leave, bench_leave, bool, 0600);
+MODULE_PARM_DESC(leave, "leave the live objects behind");
+
 static void bench_let_go(void)
 {
+	if (bench_leave)
+		bench_live = 0;
 	/* The newest first: the kernel's own list of a device's is slow else. */
 	while (bench_live)
 		bench_family->free(bench_objects[--bench_live]);

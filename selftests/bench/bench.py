@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""What a pair of an allocation and its free costs, raw and by each way in.
+"""What a pair of an allocation and its free costs, raw, by each way in, and with others' tools.
 
-Runs bench_guest.py in a virtual machine of one CPU whose time stamp counter counts instructions,
-prints a table beside what results.csv has from the last time, and writes the new figures there.
+Runs bench_guest.py in virtual machines of one CPU whose time stamp counter counts instructions,
+prints a table beside what results.csv has from the last time, and writes the new figures there,
+and a plot of the most telling ones.
 """
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Sequence
 
 HERE = Path(__file__).resolve().parent
+VMTEST = HERE.parent / "vmtest.sh"
 RESULTS = HERE / "results.csv"
+PLOT = HERE / "results.svg"
 COLUMNS = ("kernel,ruler,way,family,size,live,order,quarantine,stack_depth,unit,raw,value,"
            "added").split(",")
 KEY = COLUMNS[:10]
@@ -25,24 +30,89 @@ def key(row: Row) -> tuple[str, ...]:
     return tuple(row[name] for name in KEY)
 
 
-def measure(kernel: str) -> list[Row]:
-    """Run the guest."""
-    vmtest = HERE.parent / "vmtest.sh"
+def raw_key(row: Row) -> tuple[str, ...]:
+    """What is the same work."""
+    return tuple(row[name] for name in ("family", "size", "live", "order", "unit"))
+
+
+def asked(kernel: str, what: str) -> str:
+    """What vmtest.sh answers."""
+    return subprocess.run([VMTEST, "-k", kernel, what], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+
+
+def run_guest(kernel: str, boot: str, *args: str) -> list[Row]:
+    """The rows of one guest, without what is compared."""
     env = dict(os.environ, MOWN_ACCEL="tcg-icount")
-    version = subprocess.run([vmtest, "-k", kernel, "--kver"], check=True, text=True,
-                             stdout=subprocess.PIPE).stdout.strip()
-    with subprocess.Popen([vmtest, "-k", kernel, "-c", "1", "-t", "3000", "-a", "init_on_alloc=0",
-                           "--", HERE / "bench_guest.py"], env=env, text=True,
-                          stdout=subprocess.PIPE) as guest:
+    version = asked(kernel, "--kver")
+    with subprocess.Popen([VMTEST, "-k", kernel, "-c", "1", "-m", "2048", "-t", "3000", "-a",
+                           f"init_on_alloc=0 {boot}".strip(), "--", HERE / "bench_guest.py",
+                           *args], env=env, text=True, stdout=subprocess.PIPE) as guest:
         assert guest.stdout
         rows = []
         for line in guest.stdout:
             rows.append(dict(zip(COLUMNS, [version, "icount", *line.strip().split(",")])))
-            print(f"\r{len(rows)} figures", end="", file=sys.stderr, flush=True)
+            rows[-1]["value"] = rows[-1].pop("raw")
+            print(f"\r{' '.join(args[:2]) or 'all ways'}: {len(rows)} figures", end="",
+                  file=sys.stderr, flush=True)
         print(file=sys.stderr)
     if guest.returncode or not rows:
         raise SystemExit(f"bench: the guest ended with {guest.returncode}")
     return rows
+
+
+def measure(kernel: str) -> list[Row]:
+    """Run the guests: each figure beside what the same work costs raw."""
+    rows = run_guest(kernel, "")
+    rows += run_guest(kernel, "slub_debug=FZPU", "--peer", "slub_debug")
+    rows += run_guest(kernel, "", "--peer", "bpftrace", "--headers", asked(kernel, "--kdir"))
+    rows += run_guest(kernel, "", "--scale")
+    raw = {raw_key(row): row["value"] for row in rows if row["way"] == "raw"}
+    for row in rows:
+        row["raw"] = raw.get(raw_key(row), "0.0")
+        row["added"] = f"{float(row['value']) - float(row['raw']):.1f}"
+    return rows
+
+
+# The bars of the plot, by way, family, size, live, order, and what is on
+BARS = (("API", "api", "64", "1000", "fifo", "0", "0"),
+        ("API, 1,000,000 live", "api", "64", "1000000", "fifo", "0", "0"),
+        ("API, quarantine", "api", "64", "1000", "fifo", "1003520", "0"),
+        ("API, stacks", "api", "64", "0", "pair", "0", "4"),
+        ("drop-in", "dropin", "64", "1000", "fifo", "0", "0"),
+        ("attached", "attach", "64", "1000", "fifo", "0", "0"),
+        ("others, attached", "bystander_attach", "64", "0", "pair", "0", "0"),
+        ("others, API", "bystander_api", "64", "0", "pair", "0", "0"),
+        ("devm, newest first", "devm", "64", "1000", "lifo", "0", "0"),
+        ("devm, oldest first", "devm", "64", "1000", "fifo", "0", "0"),
+        ("bpftrace", "bpftrace", "64", "1000", "fifo", "0", "0"),
+        ("slub\\_debug=FZPU", "slub_debug", "64", "1000", "fifo", "0", "0"))
+
+
+def plot(rows: Sequence[Row]) -> None:
+    """Write the plot, by gnuplot."""
+    if not shutil.which("gnuplot"):
+        print("bench: no gnuplot, no plot: see setup.sh --bench", file=sys.stderr)
+        return
+    names = ("way", "size", "live", "order", "quarantine", "stack_depth")
+    added = {tuple(row[name] for name in names): row["added"] for row in rows
+             if row["unit"] == "instructions" and row["family"] == "kmalloc"}
+    data = "\n".join(f'"{bar[0]}" {added[bar[1:]]}' for bar in BARS if bar[1:] in added)
+    script = f"""set terminal svg size 900,480 background "white"
+set output "{PLOT}"
+set title "Instructions added to an allocation of 64 bytes and its free, 1,000 objects live"
+set logscale y
+set yrange [10:]
+set grid ytics
+set xtics rotate by -35
+set style fill solid 0.6
+set boxwidth 0.7
+$data << EOD
+{data}
+EOD
+plot $data using 2:xtic(1) with boxes notitle, $data using 0:2:2 with labels offset 0,0.6 notitle
+"""
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
 def main() -> int:
@@ -64,6 +134,7 @@ def main() -> int:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    plot(rows)
     return 0
 
 

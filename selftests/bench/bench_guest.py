@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """The guest's half of bench.py: measure, and print a row a line, separated by commas."""
+import argparse
 import contextlib
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Iterator, NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Optional, Sequence
 
 HERE = Path(__file__).resolve().parent
 MOWN = HERE.parent.parent / "src" / "mown.ko"
@@ -35,6 +38,8 @@ MANY = [Work("kmalloc", 64, live, order) for live in (100000, 1000000) for order
 FAMILIES = [Work("vmalloc", 8192, 0, "pair"), Work("pages", 4096, 0, "pair"),
             Work("slab", 128, 0, "pair"), Work("devm", 128, 0, "pair"),
             *(Work(family, 128, 1000, order) for family in ("slab", "devm") for order in ORDERS)]
+# What others are compared by
+PEER = [*PAIR, *(Work("kmalloc", 64, 1000, order) for order in ORDERS)]
 # The kernel's own functions look for it in a list
 MANAGED = [Work("devm", 128, 100000, order, 1) for order in ORDERS]
 
@@ -62,16 +67,46 @@ def knob(name: str, value: int) -> None:
     (SYSFS / name).write_text(str(value), encoding="ascii")
 
 
+# Each allocation's size and stack by its address, as kmodleak and memleak have them
+BPFTRACE = """
+tracepoint:kmem:kmalloc {
+	$ptr = (uint64)args->ptr;
+	@size[$ptr] = (uint64)args->bytes_req;
+	@stack[$ptr] = kstack(8);
+}
+tracepoint:kmem:kfree /@size[(uint64)args->ptr]/ {
+	$ptr = (uint64)args->ptr;
+	delete(@size[$ptr]);
+	delete(@stack[$ptr]);
+}
+interval:ms:500 { printf("begun\\n"); }
+"""
+
+
+@contextlib.contextmanager
+def bpftrace(headers: Path) -> Iterator[None]:
+    """The script runs for a while; it is compiled with the kernel's HEADERS."""
+    env = dict(os.environ, BPFTRACE_MAP_KEYS_MAX="100000", BPFTRACE_KERNEL_BUILD=str(headers),
+               BPFTRACE_KERNEL_SOURCE=str(headers).removesuffix("-amd64") + "-common")
+    with subprocess.Popen(["bpftrace", "-B", "none", "-e", BPFTRACE], env=env, text=True,
+                          stdout=subprocess.PIPE) as script:
+        assert script.stdout
+        if not any(line.startswith("begun") for line in script.stdout):
+            raise SystemExit("bench: bpftrace does not run")
+        yield
+        script.kill()
+
+
 class Rows:
-    """Prints the rows, each beside what the same work costs raw."""
+    """Prints the rows."""
 
     def __init__(self) -> None:
-        self.raw: dict[tuple[Work, str], float] = {}
         self.quarantine = 0
         self.depth = 0
 
-    def measure(self, way: str, module: str, works: Sequence[Work]) -> None:
-        """A row for each work, done by the module."""
+    def measure(self, way: str, module: str, works: Sequence[Work],
+                family: Optional[str] = None) -> None:
+        """A row for each work, done by the module; as of FAMILY, if that is to stand for it."""
         params = Path(f"/sys/module/{module}/parameters")
         for work in works:
             (params / "hold").write_text(f"{work.family} {work.size} {work.live}",
@@ -80,16 +115,16 @@ class Rows:
                 (params / "run").write_text(f"{work.order} {work.batches}", encoding="ascii")
             text = (params / "result").read_text(encoding="ascii")
             alloc, free = (int(number) / PAIRS for number in text.split())
-            self.row(way, work, "instructions", alloc + free)
-            if work.family == "devm":
-                self.row(way, work, "instructions of the free", free)
+            shown = work._replace(family=family or work.family)
+            self.row(way, shown, "instructions", alloc + free)
+            if shown.family == "devm":
+                self.row(way, shown, "instructions of the free", free)
         (params / "hold").write_text("kmalloc 64 0", encoding="ascii")
 
     def row(self, way: str, work: Work, unit: str, value: float) -> None:
         """Print it."""
-        raw = self.raw.setdefault((work, unit), value)
         print(f"{way},{work.family},{work.size},{work.live},{work.order},{self.quarantine},"
-              f"{self.depth},{unit},{raw:.1f},{value:.1f},{value - raw:.1f}", flush=True)
+              f"{self.depth},{unit},{value:.1f}", flush=True)
 
 
 def measure_ways(rows: Rows, quarantine: int, depth: int, works: Sequence[Work]) -> None:
@@ -110,14 +145,14 @@ def measure_ways(rows: Rows, quarantine: int, depth: int, works: Sequence[Work])
     (SYSFS / "detach").write_text(PLAIN, encoding="ascii")
 
 
-def main(only: Sequence[str]) -> int:
-    """Measure all ways; of all works ONLY those named FAMILY-SIZE-LIVE, if any are."""
-    works = [*PAIR, *FEW, *MANY, *FAMILIES, *MANAGED]
-    if only:
-        works = [work for work in works if f"{work.family}-{work.size}-{work.live}" in only]
+def measure_all(works: Sequence[Work]) -> None:
+    """Raw, the kernel's device-managed memory for the same, and mown."""
     rows = Rows()
     with loaded(PLAIN):
         rows.measure("raw", PLAIN, works)
+        managed = [work._replace(family="devm", batches=BATCHES if work.live < 100000 else 1)
+                   for work in works if work.family == "kmalloc" and work.live <= 100000]
+        rows.measure("devm", PLAIN, managed, "kmalloc")
         subprocess.run(["insmod", str(MOWN)], check=True)
         rows.measure("idle", PLAIN, PAIR)
     load(OTHER)
@@ -127,6 +162,59 @@ def main(only: Sequence[str]) -> int:
     for depth in (4, 8):
         measure_ways(rows, 0, depth, PAIR)
     unload(OTHER, "mown")
+
+
+def objects_bytes() -> int:
+    """What mown's records take, by the slab's own counts: pages, not objects."""
+    found = 0
+    for cache in Path("/sys/kernel/slab").glob("mown_record*"):
+        if not cache.is_symlink():
+            slabs = int((cache / "slabs").read_text(encoding="ascii").split()[0])
+            found += slabs * (4096 << int((cache / "order").read_text(encoding="ascii")))
+    return found
+
+
+def measure_scale() -> None:
+    """What a million live objects take, and how long it is to list them and to settle."""
+    rows = Rows()
+    work = Work("kmalloc", 64, 1000000, "fifo")
+    subprocess.run(["insmod", str(MOWN)], check=True)
+    load(API)
+    before = objects_bytes()
+    params = Path(f"/sys/module/{API}/parameters")
+    (params / "hold").write_text(f"{work.family} {work.size} {work.live}", encoding="ascii")
+    rows.row("api", work, "bytes of overhead an object", (objects_bytes() - before) / work.live)
+    start = time.monotonic_ns()
+    with open(f"/sys/kernel/debug/mown/{API}/live", "rb") as live:
+        while live.read(1 << 20):
+            pass
+    rows.row("api", work, "milliseconds to list", (time.monotonic_ns() - start) / 1e6)
+    (params / "leave").write_text("1", encoding="ascii")
+    start = time.monotonic_ns()
+    unload(API)
+    rows.row("api", work, "milliseconds to settle", (time.monotonic_ns() - start) / 1e6)
+    unload("mown")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure what the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", choices=("slub_debug", "bpftrace"),
+                        help="nothing of mown: what the boot says is on, or a script")
+    parser.add_argument("--headers", type=Path, metavar="DIR", help="where the kernel's are")
+    parser.add_argument("--scale", action="store_true", help="a million objects")
+    parser.add_argument("works", nargs="*", metavar="FAMILY-SIZE-LIVE", help="these only")
+    args = parser.parse_args(argv)
+    works = [work for work in [*PAIR, *FEW, *MANY, *FAMILIES, *MANAGED]
+             if not args.works or f"{work.family}-{work.size}-{work.live}" in args.works]
+    if args.scale:
+        measure_scale()
+    elif args.peer:
+        script = bpftrace(args.headers) if args.headers else contextlib.nullcontext()
+        with loaded(PLAIN), script:
+            Rows().measure(args.peer, PLAIN, [work for work in works if work in PEER])
+    else:
+        measure_all(works)
     return 0
 
 
