@@ -27,6 +27,8 @@ static struct dentry *mown_dir;
  * @at: the one at hand
  * @pos: its position in the file
  * @valid: there is one at hand
+ * @site: the call site that @name is of, or 0; while a read goes on
+ * @name: what it is called
  */
 struct mown_live {
 	struct mown_owner *only;
@@ -37,6 +39,8 @@ struct mown_live {
 	unsigned int at;
 	loff_t pos;
 	bool valid;
+	unsigned long site;
+	char name[MOWN_SYMBOL_LEN];
 };
 
 static void mown_live_next_owner(struct mown_live *live)
@@ -51,6 +55,7 @@ static void mown_live_next_owner(struct mown_live *live)
 		refcount_inc(&live->owner->refs);
 	}
 	live->cursor = (struct mown_cursor) {};
+	live->site = 0;
 }
 
 static void mown_live_rewind(struct mown_live *live)
@@ -88,6 +93,8 @@ static void *mown_live_start(struct seq_file *m, loff_t *pos)
 {
 	struct mown_live *live = m->private;
 
+	/* What a site is called changes when its module goes. */
+	live->site = 0;
 	if (!*pos)
 		return SEQ_START_TOKEN;
 	if (*pos != live->pos) {
@@ -118,18 +125,22 @@ static int mown_live_show(struct seq_file *m, void *v)
 {
 	struct mown_live *live = m->private;
 	const struct mown_copy *copy = &live->copies[live->at];
-	char name[MOWN_SYMBOL_LEN];
 
 	if (v == SEQ_START_TOKEN) {
 		seq_puts(m, "mown live 1: module address size family age_ms pid cpu site\n");
 		return 0;
 	}
-	mown_symbol(live->owner, copy->site, name, sizeof(name));
+	/* A symbol takes longer than all the rest. */
+	if (copy->site != live->site) {
+		mown_symbol(live->owner, copy->site, live->name,
+			    sizeof(live->name));
+		live->site = copy->site;
+	}
 	seq_printf(m, "%s%s %px %zu %s %llu %u %u %s\n", live->owner->name,
 		   READ_ONCE(live->owner->exit) ? "(gone)" : "",
 		   (void *)copy->addr, copy->size,
 		   mown_families[copy->family].name,
-		   mown_age_ms(copy->when), copy->pid, copy->cpu, name);
+		   mown_age_ms(copy->when), copy->pid, copy->cpu, live->name);
 	return 0;
 }
 
