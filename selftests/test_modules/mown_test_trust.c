@@ -12,6 +12,7 @@
 #include <linux/init.h>
 #include <linux/module.h>
 #include <linux/mown.h>
+#include <linux/sched.h>
 
 #include "world.h"
 
@@ -53,6 +54,8 @@ static void **trust_take(void **list, size_t size, unsigned int max)
 	while (max-- && (block = mown_kmalloc(size, GFP_ATOMIC | __GFP_NOWARN))) {
 		*block = list;
 		list = block;
+		/* Where all is poisoned it takes minutes. */
+		cond_resched();
 	}
 	return list;
 }
@@ -64,6 +67,7 @@ static void trust_free(void **list)
 	while ((block = list)) {
 		list = *block;
 		mown_kfree(block);
+		cond_resched();
 	}
 }
 
