@@ -13,6 +13,8 @@ PACKAGES=(
 	perl python3 shellcheck sparse
 	# kselftest and checkpatch; rsync is what kselftest installs with
 	linux-source-6.1 rsync
+	# building kernels of our own (build-kernel.sh); objtool is built as well
+	bc bison flex libc6-dev libelf-dev
 	# the virtual machine (vmtest.sh)
 	busybox-static cpio kmod qemu-system-x86 xz-utils zstd
 	# using the kernel's own modules in it (test_stock_*.py)
