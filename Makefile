@@ -24,6 +24,7 @@ help:
 	@echo 'make sweep            load every module of the kernel under mown'
 	@echo 'make sweep FAIL=1     ... and make their first allocations fail'
 	@echo 'make bench            what a pair of kmalloc() and kfree() costs by each way'
+	@echo 'make bench-native     ... in nanoseconds, and by other tools for memory'
 	@echo 'make coverage         what share of the modules'"'"' calls attach sees'
 	@echo 'make static           run the static checks'
 	@echo 'make install          install the module; depmod is left to you'
@@ -80,6 +81,11 @@ bench: guest-setup
 		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
 	selftests/bench/bench.py $(KERNEL)
 
+# The same in nanoseconds, beside kmemleak, KASAN and others: builds three kernels
+bench-native:
+	selftests/setup.sh
+	selftests/bench/bench_native.py
+
 # What share of the calls in the kernel's modules attach sees
 coverage: guest-setup
 	selftests/attach_coverage.py "$$($(vmtest) --kdir)/../../../lib/modules"
@@ -87,6 +93,7 @@ coverage: guest-setup
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check soak sweep bench coverage static
+.PHONY: help modules install clean guest-setup demo check soak sweep bench bench-native coverage \
+	static
 .DEFAULT_GOAL := modules
 endif

@@ -41,7 +41,7 @@ tracked()
 # Every file but the licence itself, lists of files and of figures says what it is under.
 spdx()
 {
-	tracked ':!COPYING' ':!*.gitignore' ':!*.csv' | while read -r file; do
+	tracked ':!COPYING' ':!*.gitignore' ':!*.csv' ':!*.svg' | while read -r file; do
 		[[ $file == Documentation/ABI/* || $file == *.md ||
 			$file == */settings || $file == */config ]] && continue
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0' ||

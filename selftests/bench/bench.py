@@ -43,15 +43,16 @@ def asked(kernel: str, what: str) -> str:
 
 def run_guest(kernel: str, boot: str, *args: str) -> list[Row]:
     """The rows of one guest, without what is compared."""
-    env = dict(os.environ, MOWN_ACCEL="tcg-icount")
+    ruler, cpus = ("wall", 2) if "--race" in args else ("icount", 1)
+    env = dict(os.environ, MOWN_ACCEL="tcg" if cpus > 1 else "tcg-icount")
     version = asked(kernel, "--kver")
-    with subprocess.Popen([VMTEST, "-k", kernel, "-c", "1", "-m", "2048", "-t", "3000", "-a",
+    with subprocess.Popen([VMTEST, "-k", kernel, "-c", str(cpus), "-m", "2048", "-t", "3000", "-a",
                            f"init_on_alloc=0 {boot}".strip(), "--", HERE / "bench_guest.py",
                            *args], env=env, text=True, stdout=subprocess.PIPE) as guest:
         assert guest.stdout
         rows = []
         for line in guest.stdout:
-            rows.append(dict(zip(COLUMNS, [version, "icount", *line.strip().split(",")])))
+            rows.append(dict(zip(COLUMNS, [version, ruler, *line.strip().split(",")])))
             rows[-1]["value"] = rows[-1].pop("raw")
             print(f"\r{' '.join(args[:2]) or 'all ways'}: {len(rows)} figures", end="",
                   file=sys.stderr, flush=True)
@@ -67,6 +68,7 @@ def measure(kernel: str) -> list[Row]:
     rows += run_guest(kernel, "slub_debug=FZPU", "--peer", "slub_debug")
     rows += run_guest(kernel, "", "--peer", "bpftrace", "--headers", asked(kernel, "--kdir"))
     rows += run_guest(kernel, "", "--scale")
+    rows += run_guest(kernel, "", "--race")
     raw = {raw_key(row): row["value"] for row in rows if row["way"] == "raw"}
     for row in rows:
         row["raw"] = raw.get(raw_key(row), "0.0")
@@ -74,19 +76,21 @@ def measure(kernel: str) -> list[Row]:
     return rows
 
 
-# The bars of the plot, by way, family, size, live, order, and what is on
-BARS = (("API", "api", "64", "1000", "fifo", "0", "0"),
-        ("API, 1,000,000 live", "api", "64", "1000000", "fifo", "0", "0"),
-        ("API, quarantine", "api", "64", "1000", "fifo", "1003520", "0"),
-        ("API, stacks", "api", "64", "0", "pair", "0", "4"),
-        ("drop-in", "dropin", "64", "1000", "fifo", "0", "0"),
-        ("attached", "attach", "64", "1000", "fifo", "0", "0"),
-        ("others, attached", "bystander_attach", "64", "0", "pair", "0", "0"),
-        ("others, API", "bystander_api", "64", "0", "pair", "0", "0"),
-        ("devm, newest first", "devm", "64", "1000", "lifo", "0", "0"),
-        ("devm, oldest first", "devm", "64", "1000", "fifo", "0", "0"),
-        ("bpftrace", "bpftrace", "64", "1000", "fifo", "0", "0"),
-        ("slub\\_debug=FZPU", "slub_debug", "64", "1000", "fifo", "0", "0"))
+# The bars of the plot: way, size, live, order, quarantine and depth of stacks
+BARS = {
+    "API": ("api", "64", "1000", "fifo", "0", "0"),
+    "API, 1,000,000 live": ("api", "64", "1000000", "fifo", "0", "0"),
+    "API, quarantine": ("api", "64", "1000", "fifo", "1048576", "0"),
+    "API, stacks of 4": ("api", "64", "0", "pair", "0", "4"),
+    "drop-in": ("dropin", "64", "1000", "fifo", "0", "0"),
+    "attached": ("attach", "64", "1000", "fifo", "0", "0"),
+    "others, attached": ("bystander_attach", "64", "0", "pair", "0", "0"),
+    "others, API": ("bystander_api", "64", "0", "pair", "0", "0"),
+    "devm, newest first": ("devm", "64", "1000", "lifo", "0", "0"),
+    "devm, oldest first": ("devm", "64", "1000", "fifo", "0", "0"),
+    "bpftrace": ("bpftrace", "64", "1000", "fifo", "0", "0"),
+    "slub_debug=FZPU": ("slub_debug", "64", "1000", "fifo", "0", "0"),
+}
 
 
 def plot(rows: Sequence[Row]) -> None:
@@ -97,14 +101,15 @@ def plot(rows: Sequence[Row]) -> None:
     names = ("way", "size", "live", "order", "quarantine", "stack_depth")
     added = {tuple(row[name] for name in names): row["added"] for row in rows
              if row["unit"] == "instructions" and row["family"] == "kmalloc"}
-    data = "\n".join(f'"{bar[0]}" {added[bar[1:]]}' for bar in BARS if bar[1:] in added)
-    script = f"""set terminal svg size 900,480 background "white"
+    data = "\n".join(f'"{title}" {added[what]}' for title, what in BARS.items() if what in added)
+    script = f"""set terminal svg size 900,480 background "white" noenhanced
 set output "{PLOT}"
 set title "Instructions added to an allocation of 64 bytes and its free, 1,000 objects live"
 set logscale y
 set yrange [10:]
 set grid ytics
 set xtics rotate by -35
+set rmargin 12
 set style fill solid 0.6
 set boxwidth 0.7
 $data << EOD
@@ -115,25 +120,31 @@ plot $data using 2:xtic(1) with boxes notitle, $data using 0:2:2 with labels off
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
-def main() -> int:
-    """Measure, compare, write."""
-    kernel = sys.argv[1] if len(sys.argv) > 1 else "6.1"
-    before: dict[tuple[str, ...], str] = {}
+def present(rows: list[Row]) -> None:
+    """Print the rows beside those of the last time, and put them in their place."""
+    before: list[Row] = []
     if RESULTS.exists():
         with RESULTS.open(encoding="ascii", newline="") as file:
-            before = {key(row): row["added"] for row in csv.DictReader(file)}
-    rows = measure(kernel)
+            before = list(csv.DictReader(file))
+    added = {key(row): row["added"] for row in before}
     shown = (("way", "<16"), ("family", "<7"), ("size", ">5"), ("live", ">7"), ("order", "<6"),
              ("quarantine", ">10"), ("stack_depth", ">11"), ("unit", "<24"), ("raw", ">9"),
              ("added", ">10"))
     print(*(f"{name:{form}}" for name, form in shown), f"{'before':>10}")
     for row in rows:
-        print(*(f"{row[name]:{form}}" for name, form in shown),
-              f"{before.get(key(row), '-'):>10}")
+        print(*(f"{row[name]:{form}}" for name, form in shown), f"{added.get(key(row), '-'):>10}")
+    rulers = {row["ruler"] for row in rows}
     with RESULTS.open("w", encoding="ascii", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(sorted([row for row in before if row["ruler"] not in rulers] + rows,
+                                key=lambda row: row["ruler"]))
+
+
+def main() -> int:
+    """Measure, compare, write."""
+    rows = measure(sys.argv[1] if len(sys.argv) > 1 else "6.1")
+    present(rows)
     plot(rows)
     return 0
 
