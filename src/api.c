@@ -18,7 +18,41 @@
 
 /* Who calls an exported function, and what else is to be said. */
 #define MOWN_CALLER(...)						\
-	{ .mod = mod, .way = way, .site = _RET_IP_, ##__VA_ARGS__ }
+	{ .mod = mod, .way = way, .site = _RET_IP_,			\
+	  .frame = MOWN_FRAME(), ##__VA_ARGS__ }
+
+/*
+ * The functions that are called most jump to these two where more is wanted than a
+ * plain record, for only these to have a frame of their own. Were they called, they
+ * would not find the caller's return address in it, and have nothing to begin at.
+ */
+static noinline void *mown_track_more(void *ptr, size_t size, gfp_t gfp,
+				      struct module *mod, enum mown_way way,
+				      unsigned long site)
+{
+	const struct mown_caller caller = {
+		.mod = mod, .way = way, .site = site, .frame = MOWN_FRAME(),
+	};
+
+	return mown_track(ptr, size, gfp, MOWN_KMALLOC, &caller);
+}
+
+static noinline void mown_kvfree_stack(const void *ptr, struct module *mod,
+				       enum mown_way way, unsigned long site,
+				       unsigned int frees)
+{
+	const struct mown_caller caller = {
+		.mod = mod, .way = way, .site = site, .frame = MOWN_FRAME(),
+		.frees = frees,
+	};
+
+	if (!mown_release(ptr, &caller, false))
+		return;
+	if (frees == MOWN_FREES_KVFREE)
+		kvfree(ptr);
+	else
+		kfree(ptr);
+}
 
 /**
  * __mown_track - record what the kernel has just allocated for a module
@@ -39,6 +73,8 @@
 void *__mown_track(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 		   enum mown_way way)
 {
+	if (unlikely(READ_ONCE(mown_more_wanted)))
+		return mown_track_more(ptr, size, gfp, mod, way, _RET_IP_);
 	return mown_track_kmalloc(ptr, size, gfp, mod, way, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__mown_track);
@@ -162,7 +198,10 @@ void __mown_kfree(const void *ptr, struct module *mod, enum mown_way way)
 {
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (mown_release_kmalloc(ptr, mod, way, _RET_IP_, MOWN_FREES_KFREE))
+	if (unlikely(READ_ONCE(mown_stack_of_releases)))
+		mown_kvfree_stack(ptr, mod, way, _RET_IP_, MOWN_FREES_KFREE);
+	else if (mown_release_kmalloc(ptr, mod, way, _RET_IP_,
+				      MOWN_FREES_KFREE))
 		kfree(ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kfree);
@@ -202,7 +241,10 @@ void __mown_kvfree(const void *ptr, struct module *mod, enum mown_way way)
 {
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return;
-	if (mown_release_kmalloc(ptr, mod, way, _RET_IP_, MOWN_FREES_KVFREE))
+	if (unlikely(READ_ONCE(mown_stack_of_releases)))
+		mown_kvfree_stack(ptr, mod, way, _RET_IP_, MOWN_FREES_KVFREE);
+	else if (mown_release_kmalloc(ptr, mod, way, _RET_IP_,
+				      MOWN_FREES_KVFREE))
 		kvfree(ptr);
 }
 EXPORT_SYMBOL_GPL(__mown_kvfree);

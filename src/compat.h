@@ -140,6 +140,12 @@ static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
 	return shrinker;
 }
 
+/* An unwinder that begins at given registers, for modules, too. */
+#if defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_ORC) && \
+	defined(CONFIG_STACKTRACE)
+#define MOWN_HAVE_FRAMES 1
+#endif
+
 /*
  * 6.2 brought ftrace_regs_get_argument(). Before it, only x86 had
  * DYNAMIC_FTRACE_WITH_ARGS.

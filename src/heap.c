@@ -543,7 +543,7 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 	if (unlikely(rec->orphan || hold->caller->way == MOWN_ANYBODY))
 		mown_seen_elsewhere(hold->owner, rec);
 	else
-		mown_tally(hold->owner)->freed++;
+		__this_cpu_inc(hold->owner->tally->freed);
 	if (unlikely(rec->family == MOWN_DEVM))
 		mown_block_unlink(rec->addr);
 	if (unlikely(hold->owner != hold->me) &&
@@ -811,7 +811,7 @@ int mown_move_owner(const void *ptr, const struct module *to,
 					       hold.rec)))
 		mown_drop_stale(taker, hold.index, stale);
 	mown_not_live_any_more(hold.owner, hold.index, hold.rec);
-	mown_tally(hold.owner)->erased++;
+	__this_cpu_inc(hold.owner->tally->erased);
 	mown_bytes(taker, hold.index, hold.rec->size);
 	/* It may have been larger. */
 	mown_raise_max_size(taker, hold.rec, mown_class_size(hold.rec));

@@ -51,13 +51,12 @@ static __always_inline void mown_enter(struct mown_owner *owner,
 				       unsigned long index, unsigned long addr,
 				       size_t size, struct mown_record *rec)
 {
-	struct mown_tally *tally = mown_tally(owner);
 	u8 *slot = mown_filter_slot(addr);
 	struct mown_record *stale;
 
-	tally->allocated++;
+	__this_cpu_inc(owner->tally->allocated);
 	/* Charged already, where that is done. */
-	tally->bytes += size;
+	__this_cpu_add(owner->tally->bytes, size);
 	if (unlikely(size > MOWN_SIZE_SMALL))
 		mown_raise_max_size(owner, rec, size);
 
@@ -73,7 +72,7 @@ static __always_inline void
 mown_not_live_any_more(struct mown_owner *owner, unsigned int index,
 		       const struct mown_record *rec)
 {
-	mown_tally(owner)->ended++;
+	__this_cpu_inc(owner->tally->ended);
 	mown_bytes(owner, index, -(long)rec->size);
 }
 

@@ -313,7 +313,7 @@ static inline unsigned long mown_hash(unsigned long addr)
 	return (addr >> MOWN_GRANULE_SHIFT) * GOLDEN_RATIO_PRIME;
 }
 
-static inline unsigned int mown_stripe_index(unsigned long addr)
+static inline unsigned long mown_stripe_index(unsigned long addr)
 {
 	return mown_hash(addr) >> (BITS_PER_LONG - MOWN_STRIPE_BITS);
 }
@@ -756,7 +756,8 @@ enum mown_count {
 };
 
 /**
- * struct mown_tally - what a CPU has done to an owner's records, interrupts off
+ * struct mown_tally - what a CPU has done to an owner's records, with interrupts off,
+ *		       so that nobody else writes to it
  * @allocated: objects that it has recorded
  * @freed: objects that it has released through mown, by whichever module
  * @ended: objects that it has found live, and left not live any more
@@ -930,17 +931,11 @@ mown_quarantine_limit(const struct mown_owner *owner)
 	       READ_ONCE(mown_quarantine_bytes);
 }
 
-/* This CPU's; with interrupts off, which no one else writes to then. */
-static inline struct mown_tally *mown_tally(const struct mown_owner *owner)
-{
-	return this_cpu_ptr(owner->tally);
-}
-
 /* Its live objects in the stripe, which is locked, have @more bytes. */
 static __always_inline void mown_bytes(struct mown_owner *owner,
 				       unsigned int index, long more)
 {
-	mown_tally(owner)->bytes += more;
+	__this_cpu_add(owner->tally->bytes, more);
 	if (unlikely(index < READ_ONCE(owner->charging)))
 		atomic_long_add(more, &owner->charged);
 }
@@ -950,7 +945,7 @@ static inline void mown_erase(struct mown_owner *owner, unsigned long index,
 			      unsigned long addr, struct mown_record *rec)
 {
 	rb_erase(&rec->node, &owner->trees[index]);
-	mown_tally(owner)->erased++;
+	__this_cpu_inc(owner->tally->erased);
 	mown_filter_less(mown_filter_slot(addr));
 }
 
@@ -1040,9 +1035,21 @@ size_t mown_function_size(unsigned long addr);
 
 extern int mown_stack_depth;
 extern bool mown_stack_wanted;
+extern bool mown_stack_of_releases;
 int mown_stack_set_depth(struct mown_owner *owner, int depth);
 void mown_stack_update(void);
 u32 __mown_stack_save(const struct mown_caller *caller, gfp_t gfp);
+
+/*
+ * The frame of the function that this stands in, whose caller's frame pointer is the
+ * first word there, with the return address behind; NULL where no unwinder begins
+ * at another's.
+ */
+#ifdef MOWN_HAVE_FRAMES
+#define MOWN_FRAME() ((const unsigned long *)__builtin_frame_address(0))
+#else
+#define MOWN_FRAME() ((const unsigned long *)NULL)
+#endif
 
 static inline u32 mown_stack_save(const struct mown_caller *caller, gfp_t gfp)
 {
@@ -1136,6 +1143,7 @@ void mown_warn_exit(void);
  * @way: by which way in
  * @family: whose function he calls
  * @site: the return address of its call
+ * @frame: of the function that it calls: see MOWN_FRAME(); or NULL
  * @frees: a mask of the families that what it calls releases, if it does
  * @no_wait: what it allocates is that; see struct mown_record
  * @no_poison: likewise
@@ -1147,6 +1155,7 @@ void mown_warn_exit(void);
 struct mown_caller {
 	struct module *mod;
 	unsigned long site;
+	const unsigned long *frame;
 	enum mown_way way:8;
 	enum mown_family family:8;
 	u16 frees;
@@ -1190,6 +1199,7 @@ void mown_unlock(struct mown_hold *hold)
 	__releases(&hold->stripe->lock);
 void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 		   const struct mown_caller *caller);
+extern bool mown_more_wanted;
 void *mown_track_kmalloc(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 			 enum mown_way way, unsigned long site);
 void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,

@@ -17,6 +17,9 @@
 
 /* ---- Allocation ---- */
 
+/* Stacks or red zones, by somebody; under mown_owners_lock. */
+bool mown_more_wanted;
+
 static noinline void *mown_track_by(void *ptr, size_t size, gfp_t gfp,
 				    struct module *mod, enum mown_way way,
 				    unsigned long site)
@@ -28,7 +31,7 @@ static noinline void *mown_track_by(void *ptr, size_t size, gfp_t gfp,
 	return mown_track(ptr, size, gfp, MOWN_KMALLOC, &caller);
 }
 
-/* mown_track() for an object of kmalloc(). */
+/* mown_track() for an object of kmalloc(), unless mown_more_wanted. */
 void *mown_track_kmalloc(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 			 enum mown_way way, unsigned long site)
 {
@@ -39,8 +42,7 @@ void *mown_track_kmalloc(void *ptr, size_t size, gfp_t gfp, struct module *mod,
 
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return ptr;
-	if (unlikely(READ_ONCE(mown_stack_wanted) ||
-		     READ_ONCE(mown_redzone_wanted)) || trace_alloc_enabled())
+	if (trace_alloc_enabled())
 		goto not_plain;
 	local_irq_save(flags);
 	owner = mown_owner_find(mod);
@@ -135,7 +137,7 @@ static bool mown_keep_plain(struct mown_owner *owner, unsigned long index,
 					       limit, oldest)))
 		return false;
 	mown_not_live_any_more(owner, index, rec);
-	mown_tally(owner)->freed++;
+	__this_cpu_inc(owner->tally->freed);
 	if (likely(freed.poisoned))
 		mown_poison(rec, 0, POISON_FREE, rec->size);
 	return true;
@@ -259,7 +261,7 @@ bool mown_release_kmalloc(const void *ptr, struct module *mod,
 	if (unlikely(!rec || !mown_is_plain(rec)))
 		goto unlock;
 	mown_not_live_any_more(owner, index, rec);
-	mown_tally(owner)->freed++;
+	__this_cpu_inc(owner->tally->freed);
 	room = mown_erase_plain(owner, index, addr, rec);
 	raw_spin_unlock(&mown_stripes[index].lock);
 	local_irq_restore(flags);

@@ -273,8 +273,11 @@ void mown_quarantine_purge(const struct kmem_cache *cache)
 /* A new number for @owner, or for those that have none of their own if NULL. */
 void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes)
 {
+	mutex_lock(&mown_owners_lock);
 	WRITE_ONCE(*(owner ? &owner->quarantine_bytes : &mown_quarantine_bytes),
 		   bytes);
+	mown_stack_update();
+	mutex_unlock(&mown_owners_lock);
 	/* Whoever goes by the old number has put its object there after this. */
 	synchronize_rcu();
 	if (owner) {

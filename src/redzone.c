@@ -43,6 +43,7 @@ void mown_redzone_update(void)
 	list_for_each_entry(owner, &mown_owners, list)
 		wanted |= mown_redzone_asked(owner);
 	WRITE_ONCE(mown_redzone_wanted, wanted);
+	WRITE_ONCE(mown_more_wanted, wanted || mown_stack_wanted);
 }
 
 /* Do new objects of the module get one? KASAN has its own, and guards them. */

@@ -9,6 +9,9 @@
 #include <linux/stacktrace.h>
 
 #include "compat.h"
+#ifdef MOWN_HAVE_FRAMES
+#include <asm/unwind.h>
+#endif
 #include "mown.h"
 
 /* mown's own frames between the caller and stack_trace_save(): mostly, and at most. */
@@ -18,19 +21,27 @@
 /* The knob: of owners that have no number of their own. */
 int mown_stack_depth;
 
-/* Somebody's depth is not 0. */
+/* Somebody's depth is not 0; and somebody has a quarantine besides. */
 bool mown_stack_wanted;
+bool mown_stack_of_releases;
 
-/* An owner has come, has gone, or has another depth; under mown_owners_lock. */
+/*
+ * An owner has come, has gone, or has another depth or quarantine; under
+ * mown_owners_lock.
+ */
 void mown_stack_update(void)
 {
-	bool wanted = mown_stack_depth > 0;
+	bool wanted = mown_stack_depth > 0, waits = mown_quarantine_bytes;
 	struct mown_owner *owner;
 
 	lockdep_assert_held(&mown_owners_lock);
-	list_for_each_entry(owner, &mown_owners, list)
+	list_for_each_entry(owner, &mown_owners, list) {
 		wanted |= owner->stack_depth > 0;
+		waits |= mown_quarantine_limit(owner);
+	}
 	WRITE_ONCE(mown_stack_wanted, wanted);
+	WRITE_ONCE(mown_stack_of_releases, wanted && waits);
+	WRITE_ONCE(mown_more_wanted, wanted || mown_redzone_wanted);
 }
 
 /*
@@ -74,6 +85,71 @@ static unsigned int mown_stack_depth_of(const struct module *mod)
 	return min(depth, MOWN_STACK_MAX);
 }
 
+#ifdef MOWN_HAVE_FRAMES
+/*
+ * Unwind from the caller's frame on: passing mown's own takes as long as all the
+ * rest. What is unwound by may not be its frame pointer, but is what it had in that
+ * register. 0 if the frame is not known.
+ */
+static unsigned int mown_stack_of(const struct mown_caller *caller,
+				  unsigned long *entries, unsigned int depth)
+{
+	const unsigned long *frame = caller->frame;
+	struct unwind_state state;
+	struct pt_regs regs = { .cs = __KERNEL_CS };
+	unsigned int nr = 0;
+
+	/* Its return address may be a tracer's. */
+	if (!frame || frame[1] != caller->site)
+		return 0;
+	entries[nr++] = caller->site;
+	/* In the call, not behind it. */
+	regs.ip = caller->site - 1;
+	regs.bp = frame[0];
+	regs.sp = (unsigned long)(frame + 2);
+	for (unwind_start(&state, current, &regs, NULL);
+	     nr < depth && !unwind_done(&state); unwind_next_frame(&state)) {
+		entries[nr] = unwind_get_return_address(&state);
+		if (!entries[nr])
+			break;
+		nr++;
+	}
+	return nr;
+}
+#else
+static unsigned int mown_stack_of(const struct mown_caller *caller,
+				  unsigned long *entries, unsigned int depth)
+{
+	return 0;
+}
+#endif
+
+/*
+ * The same for whatever is known of the caller: @entries has room for mown's own
+ * frames, which are passed over. Returns where the caller's begin.
+ */
+static unsigned long *mown_stack_behind(const struct mown_caller *caller,
+					unsigned long *entries,
+					unsigned int depth, unsigned int *nr)
+{
+	unsigned int own, room = MOWN_STACK_OWN;
+
+	/* Each frame takes hundreds of instructions. */
+	for (;; room = MOWN_STACK_OWN_MAX) {
+		*nr = stack_trace_save(entries, depth + room, 0);
+		own = 0;
+		while (own < *nr && entries[own] != caller->site)
+			own++;
+		if (own <= room || *nr < depth + room ||
+		    room == MOWN_STACK_OWN_MAX)
+			break;
+	}
+	if (own == *nr)
+		own = 0;
+	*nr = min(*nr - own, depth);
+	return entries + own;
+}
+
 /**
  * __mown_stack_save - keep the stack that leads to a call of mown
  * @caller: whose call; its return address is the first frame kept
@@ -85,26 +161,16 @@ static unsigned int mown_stack_depth_of(const struct module *mod)
 u32 __mown_stack_save(const struct mown_caller *caller, gfp_t gfp)
 {
 	unsigned int nr, depth = mown_stack_depth_of(caller->mod);
-	unsigned int own, room = MOWN_STACK_OWN;
 	unsigned long entries[MOWN_STACK_MAX + MOWN_STACK_OWN_MAX];
+	unsigned long *first = entries;
 
 	if (!depth)
 		return 0;
-	/* Each frame takes hundreds of instructions. */
-	for (;; room = MOWN_STACK_OWN_MAX) {
-		nr = stack_trace_save(entries, depth + room, 0);
-		own = 0;
-		while (own < nr && entries[own] != caller->site)
-			own++;
-		if (own <= room || nr < depth + room ||
-		    room == MOWN_STACK_OWN_MAX)
-			break;
-	}
-	if (own == nr)
-		own = 0;
-	nr = min(nr - own, depth);
+	nr = mown_stack_of(caller, entries, depth);
+	if (!nr)
+		first = mown_stack_behind(caller, entries, depth, &nr);
 	/* The depot may not wait for its lock's owner on PREEMPT_RT. */
-	return mown_depot_save(entries + own, nr,
+	return mown_depot_save(first, nr,
 			       (gfp & (GFP_KERNEL | GFP_ATOMIC)) | __GFP_NOWARN,
 			       !IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible());
 }

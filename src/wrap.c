@@ -19,17 +19,7 @@ DEFINE_SRCU(mown_wrappers);
 
 /* ---- Allocation ---- */
 
-/* Record what the function has returned to the caller at @site, of kmalloc(). */
-static void *mown_hooked_kmalloc(void *ptr, size_t size, gfp_t gfp,
-				 unsigned long site)
-{
-	struct module *mod = mown_hook_module(&site);
-
-	return mod ? mown_track_kmalloc(ptr, size, gfp, mod, MOWN_ATTACHED,
-					site) : ptr;
-}
-
-/* And of any family. */
+/* Record what the function has returned to the caller at @site. */
 static void *mown_hooked_with(void *ptr, size_t size, gfp_t gfp,
 			      enum mown_family family, const void *with,
 			      unsigned long site)
@@ -47,6 +37,19 @@ static void *mown_hooked(void *ptr, size_t size, gfp_t gfp,
 			 enum mown_family family, unsigned long site)
 {
 	return mown_hooked_with(ptr, size, gfp, family, NULL, site);
+}
+
+/* Of kmalloc(), which most is. */
+static void *mown_hooked_kmalloc(void *ptr, size_t size, gfp_t gfp,
+				 unsigned long site)
+{
+	struct module *mod;
+
+	if (unlikely(READ_ONCE(mown_more_wanted)))
+		return mown_hooked(ptr, size, gfp, MOWN_KMALLOC, site);
+	mod = mown_hook_module(&site);
+	return mod ? mown_track_kmalloc(ptr, size, gfp, mod, MOWN_ATTACHED,
+					site) : ptr;
 }
 
 /* Of kmalloc() or of vmalloc(), as the address says. */
