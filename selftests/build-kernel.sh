@@ -11,14 +11,19 @@
 set -u
 
 # Names, in the order that they are told of
-NAMES=(uml uml-kmemleak uml-kasan)
+NAMES=(debug kcsan kmemleak kasan uml uml-debug uml-kmemleak uml-kasan)
 
 # kernel_parts NAME: set arch, the targets of make, and the fragments of
 # config.d that are merged, of which the later wins
 kernel_parts()
 {
 	case $1 in
+	debug) arch=x86 targets=(vmlinux) fragments=(x86 kasan kmemleak debug debug-x86) ;;
+	kcsan) arch=x86 targets=(vmlinux) fragments=(x86 kcsan) ;;
+	kmemleak) arch=x86 targets=(vmlinux) fragments=(x86 kmemleak) ;;
+	kasan) arch=x86 targets=(vmlinux) fragments=(x86 kasan) ;;
 	uml) arch=um targets=(linux) fragments=(uml) ;;
+	uml-debug) arch=um targets=(linux) fragments=(uml kasan kmemleak debug) ;;
 	uml-kmemleak) arch=um targets=(linux) fragments=(uml kmemleak) ;;
 	uml-kasan) arch=um targets=(linux) fragments=(uml kasan) ;;
 	*) return 1 ;;
@@ -125,6 +130,8 @@ build_kernel()
 	say "building $1 (some minutes)"
 	# modules: makes Module.symvers, which modules out of tree need
 	kmake "${targets[@]}" modules
+	# There are none, but modprobe wants to be told which are built in.
+	kmake INSTALL_MOD_PATH="$dir" modules_install
 	say "built $1 in $SECONDS seconds"
 }
 

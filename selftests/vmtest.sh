@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Run a command as root under one of Debian's stock kernels, in a throw-away
-# virtual machine that sees the host's files. Loading a module that may crash
-# the kernel is then harmless, and nothing has to be installed on the host.
+# Run a command as root under one of Debian's stock kernels or one of ours, in a
+# throw-away virtual machine that sees the host's files. Loading a module that may
+# crash the kernel is then harmless, and nothing has to be installed on the host.
 #
-# How it works: fetch-kernel.sh has the kernel. QEMU boots it with a small
-# initramfs; its init mounts the host's / read-only over 9p, puts a tmpfs over it
-# so that the guest can write anywhere, and switches to it. What COMMAND writes
-# to stdout and stderr, and its exit status, come back through three
+# How it works: fetch-kernel.sh or build-kernel.sh has the kernel. QEMU boots it
+# with a small initramfs; its init mounts the host's / read-only over 9p, puts a
+# tmpfs over it so that the guest can write anywhere, and switches to it. What
+# COMMAND writes to stdout and stderr, and its exit status, come back through three
 # virtio-serial ports; the kernel's console goes to a file of its own.
 
 set -u
@@ -23,7 +23,8 @@ Usage: ${0##*/} [-k KERNEL] [-c CPUS] [-m MEM] [-a "KERNEL ARGS"] [-t SECONDS]
 Run COMMAND as root under KERNEL in a virtual machine and exit with its status.
 
   -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), or a full
-              version such as 6.1.0-56-amd64
+              version such as 6.1.0-56-amd64; or a name that build-kernel.sh
+              knows, such as debug, which is built the first time
   -c CPUS     number of virtual CPUs (default 2)
   -m MEM      memory in MiB (default 1024)
   -a ARGS     more arguments for the kernel's command line
@@ -76,7 +77,7 @@ guest_init()
 fail() { echo "vmtest: $*"; reboot -f; }
 /bin/busybox --install -s /bin
 mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
-for m in /ko/*.ko; do insmod "$m" || fail "cannot load $m"; done
+for m in $(ls /ko); do insmod /ko/$m || fail "cannot load $m"; done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 host /host ||
 	fail "cannot mount the host's files"
 mount -t tmpfs upper /upper; mkdir /upper/u /upper/w
@@ -159,6 +160,7 @@ make_initrd()
 		modprobe -d "$kernel" -S "$kver" --show-depends "$ko" ||
 			die "kernel $kver has no module $ko"
 	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/modules"
+	# Of a kernel of our own there is none: all is built in
 	while read -r ko; do
 		case $ko in
 		*.xz) xz -dc "$ko" ;;
@@ -181,7 +183,7 @@ make_initrd()
 boot()
 {
 	local accel=$1 limit=$2 rc qemu port tails
-	local cmdline="console=ttyS0,115200 loglevel=8 panic=-1 $kargs"
+	local cmdline="console=ttyS0,115200 loglevel=8 panic=-1 $bootargs $kargs"
 
 	make_initrd "$work/initrd.img" "${@:3}"
 	case $accel in
@@ -200,11 +202,12 @@ boot()
 	rm -f "$work"/{out,err,status}
 	touch "$work"/{out,err,status}
 	# q35, as the older machine's interrupt tables take ACPI seconds to read
-	# when slub_debug is on.
+	# when slub_debug is on. Sockets, as a kernel without ACPI finds only the
+	# first core of each.
 	# shellcheck disable=SC2206 # $accel is several words on purpose
-	qemu=(qemu-system-x86_64 -M q35 -accel $accel -smp "$cpus" -m "$mem"
-		-nodefaults -no-user-config -display none -no-reboot
-		-kernel "$kernel/boot/vmlinux" -initrd "$work/initrd.img"
+	qemu=(qemu-system-x86_64 -M q35 -accel $accel -smp "$cpus,sockets=$cpus,cores=1"
+		-m "$mem" -nodefaults -no-user-config -display none -no-reboot
+		-kernel "$image" -initrd "$work/initrd.img"
 		-append "$cmdline" -serial "file:$log"
 		-virtfs "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
 		-device "virtio-serial-pci,max_ports=4")
@@ -295,10 +298,24 @@ trap '[[ $vm ]] && kill "$vm" && wait; rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-kernel=$("$here/fetch-kernel.sh" "$kernel") || exit 1
-kver=${kernel##*/}
+if [[ $kernel == [0-9]* ]]; then
+	kernel=$("$here/fetch-kernel.sh" "$kernel") || exit 1
+	kver=${kernel##*/}
+	kdir=$kernel/usr/src/linux-headers-$kver
+	image=$kernel/boot/vmlinux
+	bootargs=''
+else
+	name=$kernel
+	kernel=$("$here/build-kernel.sh" "$name") || exit 1
+	kver=$(<"$kernel/include/config/kernel.release")
+	kdir=$kernel
+	image=$kernel/vmlinux
+	[[ ! -e $kernel/linux ]] || die "$name is for User-Mode Linux: see umltest.sh"
+	# Without ACPI, only a triple fault ends the machine
+	bootargs=reboot=t
+fi
 case $print in
-kdir) echo "$kernel/usr/src/linux-headers-$kver"; exit 0 ;;
+kdir) echo "$kdir"; exit 0 ;;
 kver) echo "$kver"; exit 0 ;;
 esac
 
