@@ -24,7 +24,7 @@ help:
 	@echo 'make sweep            load every module of the kernel under mown'
 	@echo 'make sweep FAIL=1     ... and make their first allocations fail'
 	@echo 'make bench            what a pair of kmalloc() and kfree() costs by each way'
-	@echo 'make bench-native     ... in nanoseconds, and by other tools for memory'
+	@echo 'make bench-native     ... in nanoseconds'
 	@echo 'make coverage         what share of the modules'"'"' calls attach sees'
 	@echo 'make static           run the static checks'
 	@echo 'make install          install the module; depmod is left to you'
@@ -74,14 +74,14 @@ soak: guest-setup
 sweep: guest-setup
 	selftests/sweep.py -k $(KERNEL) $(if $(FAIL),--fail)
 
-# What an allocation and its free cost, in instructions
+# What an allocation and its free cost, in instructions: builds two kernels
 bench: guest-setup
 	selftests/setup.sh --bench
 	+$(MAKE) --no-print-directory -C selftests/bench \
 		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
 	selftests/bench/bench.py $(KERNEL)
 
-# The same in nanoseconds, beside kmemleak, KASAN and others: builds three kernels
+# The same in nanoseconds: builds three kernels
 bench-native:
 	selftests/setup.sh
 	selftests/bench/bench_native.py

@@ -4,7 +4,8 @@
 
 Runs bench_guest.py in virtual machines of one CPU whose time stamp counter counts instructions,
 prints a table beside what results.csv has from the last time, and writes the new figures there,
-and a plot of the most telling ones.
+and a plot of the most telling ones. Tools that have to be built into the kernel run in kernels of
+build-kernel.sh's, and are compared with the raw work in the one for kmemleak, which is off then.
 """
 import csv
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Sequence
 
 HERE = Path(__file__).resolve().parent
+TOP = HERE.parent.parent
 VMTEST = HERE.parent / "vmtest.sh"
 RESULTS = HERE / "results.csv"
 PLOT = HERE / "results.svg"
@@ -35,19 +37,44 @@ def raw_key(row: Row) -> tuple[str, ...]:
     return tuple(row[name] for name in ("family", "size", "live", "order", "unit"))
 
 
-def asked(kernel: str, what: str) -> str:
-    """What vmtest.sh answers."""
-    return subprocess.run([VMTEST, "-k", kernel, what], check=True, text=True,
+def output(*command: str | Path) -> str:
+    """What a command prints, in one line."""
+    return subprocess.run(command, check=True, text=True, cwd=TOP,
                           stdout=subprocess.PIPE).stdout.strip()
 
 
-def run_guest(kernel: str, boot: str, *args: str) -> list[Row]:
+def asked(kernel: str, what: str) -> str:
+    """What vmtest.sh answers."""
+    return output(VMTEST, "-k", kernel, what)
+
+
+def build(kernel: str, *make_args: str) -> tuple[str, Path]:
+    """Build one of our own kernels, and the modules for it in a copy of the sources.
+
+    Gives the kernel's version, and where the copy's benchmark is.
+    """
+    kdir = output(HERE.parent / "build-kernel.sh", kernel)
+    copy = TOP / "build" / "bench" / kernel
+    ignore = shutil.ignore_patterns("*.o", "*.ko", "*.mod", "*.mod.c", ".*", "modules.order",
+                                    "Module.symvers", "__pycache__")
+    for name in ("src", "include", "selftests/bench"):
+        shutil.copytree(TOP / name, copy / name, ignore=ignore, dirs_exist_ok=True)
+    shutil.copy2(TOP / "Makefile", copy)
+    make = ["make", "-s", "-C", kdir, *make_args]
+    bench = copy / "selftests" / "bench"
+    for args in ([f"M={copy}"], [f"M={bench}", f"MOWN={copy}",
+                                 f"KBUILD_EXTRA_SYMBOLS={copy / 'Module.symvers'}"]):
+        subprocess.run([*make, *args, "modules"], check=True, stdout=sys.stderr)
+    return output(*make, "kernelrelease"), bench
+
+
+def run_guest(kernel: str, boot: str, *args: str, bench: Path = HERE) -> list[Row]:
     """The rows of one guest, without what is compared."""
     ruler, cpus = ("wall", 2) if "--race" in args else ("icount", 1)
     env = dict(os.environ, MOWN_ACCEL="tcg" if cpus > 1 else "tcg-icount")
     version = asked(kernel, "--kver")
     with subprocess.Popen([VMTEST, "-k", kernel, "-c", str(cpus), "-m", "2048", "-t", "3000", "-a",
-                           f"init_on_alloc=0 {boot}".strip(), "--", HERE / "bench_guest.py",
+                           f"init_on_alloc=0 {boot}".strip(), "--", bench / "bench_guest.py",
                            *args], env=env, text=True, stdout=subprocess.PIPE) as guest:
         assert guest.stdout
         rows = []
@@ -62,6 +89,33 @@ def run_guest(kernel: str, boot: str, *args: str) -> list[Row]:
     return rows
 
 
+def compare(rows: list[Row]) -> list[Row]:
+    """Put what the same work costs raw into each row."""
+    raw = {raw_key(row): row["value"] for row in rows if row["way"] == "raw"}
+    for row in rows:
+        row["raw"] = raw.get(raw_key(row), "0.0")
+        row["added"] = f"{float(row['value']) - float(row['raw']):.1f}"
+    return rows
+
+
+# What stands for each way that is built in: the kernel, and what it is booted with
+BUILT_IN = {
+    "raw": ("kmemleak", "kmemleak=off"),
+    "kmemleak": ("kmemleak", ""),
+    "page_owner": ("kmemleak", "kmemleak=off page_owner=on"),
+    "kasan": ("kasan", ""),
+}
+
+
+def measure_built_in() -> list[Row]:
+    """What others' tools cost that no distribution's kernel has."""
+    rows = []
+    for way, (kernel, boot) in BUILT_IN.items():
+        _, bench = build(kernel)
+        rows += run_guest(kernel, boot, "--peer", way, bench=bench)
+    return compare(rows)
+
+
 def measure(kernel: str) -> list[Row]:
     """Run the guests: each figure beside what the same work costs raw."""
     rows = run_guest(kernel, "")
@@ -69,11 +123,7 @@ def measure(kernel: str) -> list[Row]:
     rows += run_guest(kernel, "", "--peer", "bpftrace", "--headers", asked(kernel, "--kdir"))
     rows += run_guest(kernel, "", "--scale")
     rows += run_guest(kernel, "", "--race")
-    raw = {raw_key(row): row["value"] for row in rows if row["way"] == "raw"}
-    for row in rows:
-        row["raw"] = raw.get(raw_key(row), "0.0")
-        row["added"] = f"{float(row['value']) - float(row['raw']):.1f}"
-    return rows
+    return compare(rows) + measure_built_in()
 
 
 # The bars of the plot: way, size, live, order, quarantine and depth of stacks
@@ -90,6 +140,8 @@ BARS = {
     "devm, oldest first": ("devm", "64", "1000", "fifo", "0", "0"),
     "bpftrace": ("bpftrace", "64", "1000", "fifo", "0", "0"),
     "slub_debug=FZPU": ("slub_debug", "64", "1000", "fifo", "0", "0"),
+    "kmemleak": ("kmemleak", "64", "1000", "fifo", "0", "0"),
+    "KASAN": ("kasan", "64", "1000", "fifo", "0", "0"),
 }
 
 

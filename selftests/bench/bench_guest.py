@@ -41,7 +41,8 @@ FAMILIES = [Work("vmalloc", 8192, 0, "pair"), Work("pages", 4096, 0, "pair"),
             Work("slab", 128, 0, "pair"), Work("devm", 128, 0, "pair"),
             *(Work(family, 128, 1000, order) for family in ("slab", "devm") for order in ORDERS)]
 # What others are compared by
-PEER = [*PAIR, *(Work("kmalloc", 64, 1000, order) for order in ORDERS)]
+PEER = [*PAIR, *(Work("kmalloc", 64, 1000, order) for order in ORDERS),
+        Work("pages", 4096, 0, "pair")]
 # The kernel's own functions look for it in a list
 MANAGED = [Work("devm", 128, 100000, order, 1) for order in ORDERS]
 
@@ -245,8 +246,8 @@ def measure_race() -> None:
 def main(argv: Sequence[str]) -> int:
     """Measure what the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", choices=("slub_debug", "bpftrace"),
-                        help="nothing of mown: what the boot says is on, or a script")
+    parser.add_argument("--peer", metavar="WAY",
+                        help="nothing of mown: what the kernel and its boot are, or a script")
     parser.add_argument("--headers", type=Path, metavar="DIR", help="where the kernel's are")
     parser.add_argument("--race", action="store_true", help="two CPUs")
     parser.add_argument("--scale", action="store_true", help="a million objects")
