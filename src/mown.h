@@ -704,6 +704,21 @@ static inline void mown_poison(const struct mown_record *rec, size_t at,
 	memset(ptr + bytes / 8 * 8, byte, bytes % 8);
 }
 
+/* How many of the words are surely poison: eight are looked at at a time. */
+static inline size_t mown_poison_words(const u64 *word, size_t nr)
+{
+	const u64 poison = POISON_FREE * 0x0101010101010101ULL;
+	size_t i;
+
+	for (i = 0; i + 8 <= nr; i += 8, word += 8)
+		if (unlikely(word[0] != poison || word[1] != poison ||
+			     word[2] != poison || word[3] != poison ||
+			     word[4] != poison || word[5] != poison ||
+			     word[6] != poison || word[7] != poison))
+			break;
+	return i;
+}
+
 /*
  * The first of @bytes from @at on that is no poison any more, or NULL; of an object
  * whose record the caller holds, and whose stripe is locked.
@@ -711,8 +726,14 @@ static inline void mown_poison(const struct mown_record *rec, size_t at,
 static inline const u8 *mown_poison_spoilt(const struct mown_record *rec,
 					   size_t at, size_t bytes)
 {
-	return rec->state == MOWN_GONE ? NULL :
-	       memchr_inv((void *)(rec->addr + at), POISON_FREE, bytes);
+	const u64 *word = (const u64 *)(rec->addr + at);
+	size_t poison;
+
+	if (rec->state == MOWN_GONE)
+		return NULL;
+	poison = 8 * mown_poison_words(word, bytes / 8);
+	return likely(poison == bytes) ? NULL :
+	       memchr_inv((u8 *)word + poison, POISON_FREE, bytes - poison);
 }
 
 bool mown_poison_fill(struct mown_stripe *stripe, struct mown_record *rec,
