@@ -92,6 +92,8 @@ static inline bool mown_hook_takes(const struct ftrace_ops *ops,
 	return false;
 }
 
+static inline void mown_hook_go_to(struct ftrace_regs *fregs, void *wrapper) {}
+
 static inline int mown_hooks_register(void)
 {
 	return -EOPNOTSUPP;

@@ -133,11 +133,9 @@ static void mown_probes_unregister(void)
 #ifdef MOWN_HAVE_HOOKS
 #define MOWN_WATCH_FLAGS (FTRACE_OPS_FL_PERMANENT | FTRACE_OPS_FL_IPMODIFY)
 #define MOWN_WRAPPER(func) mown_wrap_##func
-#define mown_redirect(fregs, wrapper) mown_hook_go_to(fregs, wrapper)
 #else
 #define MOWN_WATCH_FLAGS FTRACE_OPS_FL_PERMANENT
 #define MOWN_WRAPPER(func) NULL
-#define mown_redirect(fregs, wrapper) ((void)(fregs))
 #endif
 
 static void mown_see_kvfree_call_rcu(unsigned long ip, unsigned long parent_ip,
@@ -151,7 +149,7 @@ static void mown_see_kvfree_call_rcu(unsigned long ip, unsigned long parent_ip,
 	ptr = mown_kvfree_call_rcu_ptr(mown_ftrace_arg(fregs, 0),
 				       mown_ftrace_arg(fregs, 1));
 	if (mown_hook_takes(ops, ptr, parent_ip))
-		mown_redirect(fregs, mown_wrap_kvfree_call_rcu);
+		mown_hook_go_to(fregs, MOWN_WRAPPER(kvfree_call_rcu));
 	else
 		mown_observe_rcu(ptr, parent_ip);
 }
@@ -164,7 +162,7 @@ static void mown_see_vfree(unsigned long ip, unsigned long parent_ip,
 	if (in_nmi())
 		return;
 	if (mown_hook_takes(ops, ptr, parent_ip))
-		mown_redirect(fregs, mown_wrap_vfree);
+		mown_hook_go_to(fregs, MOWN_WRAPPER(vfree));
 	else
 		mown_observe_free(ptr, parent_ip);
 }
@@ -180,7 +178,7 @@ static void mown_see_free_bulk(unsigned long ip, unsigned long parent_ip,
 	if (in_nmi())
 		return;
 	if (mown_hook_takes_calls(ops, parent_ip)) {
-		mown_redirect(fregs, mown_wrap_kmem_cache_free_bulk);
+		mown_hook_go_to(fregs, MOWN_WRAPPER(kmem_cache_free_bulk));
 		return;
 	}
 	for (i = 0; i < nr; i++)
@@ -218,7 +216,7 @@ static void mown_see_pools(unsigned long ip, unsigned long parent_ip,
 		wrapper = MOWN_WRAPPER(dma_free_attrs);
 	}
 	if (mown_hook_takes(ops, ptr, parent_ip))
-		mown_redirect(fregs, wrapper);
+		mown_hook_go_to(fregs, wrapper);
 	else if (mown_recorded_as(ptr) == family)
 		mown_observe_free(ptr, parent_ip);
 }
@@ -233,7 +231,7 @@ static void mown_see_split_page(unsigned long ip, unsigned long parent_ip,
 	if (in_nmi() || PageHighMem(page))
 		return;
 	if (mown_hook_takes_calls(ops, parent_ip))
-		mown_redirect(fregs, MOWN_WRAPPER(split_page));
+		mown_hook_go_to(fregs, MOWN_WRAPPER(split_page));
 	else
 		mown_observe_split((unsigned long)page_address(page));
 }
