@@ -77,7 +77,7 @@ build_without_ftrace()
 	mkdir -p "$copy"
 	rsync -a --delete --include='*/' --include='*.[ch]' --include=Makefile \
 		--exclude='*' "$top/include" "$top/src" "$top/Makefile" "$copy/" || return
-	sed -i 's/^#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS$/#if 0/' "$copy/src/compat.h" || return
+	sed -i 's/^#if defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS) .*/#if 0/' "$copy/src/compat.h" || return
 	make -C "$kdir" M="$copy" W=1 KCFLAGS=-Werror modules >"$log/without_ftrace.log" 2>&1 ||
 		{ cat "$log/without_ftrace.log"; return 1; }
 }
@@ -155,7 +155,7 @@ rm -f "$log"/*
 install_tests || die "cannot install the selftests"
 build_dropin outside || die "cannot build the modules from outside"
 build_dropin ports || die "cannot build the kernel's own drivers"
-export MOWN_OUTSIDE=$build/outside MOWN_PORTS=$build/ports
+export MOWN_OUTSIDE=$build/outside MOWN_PORTS=$build/ports/linux
 export MOWN_TEST_MODULES=$build/kselftest/mown/test_modules
 
 cd "$top" || exit 1

@@ -147,10 +147,10 @@ static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
 #endif
 
 /*
- * 6.2 brought ftrace_regs_get_argument(). Before it, only x86 had
- * DYNAMIC_FTRACE_WITH_ARGS.
+ * 6.2 brought ftrace_regs_get_argument(). It is the same as ours, and until then
+ * powerpc cannot say where a function's arguments are.
  */
-#ifdef CONFIG_DYNAMIC_FTRACE_WITH_ARGS
+#if defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS) && defined(CONFIG_HAVE_FUNCTION_ARG_ACCESS_API)
 #define MOWN_HAVE_FTRACE_ARGS 1
 static inline unsigned long mown_ftrace_arg(struct ftrace_regs *fregs,
 					    unsigned int n)

@@ -991,7 +991,8 @@ struct mown_cursor {
 	unsigned long addr;
 };
 
-#define MOWN_COPIES 32
+/* As many as a stack of this kernel may hold: less than half a page, or a quarter. */
+#define MOWN_COPIES (BITS_PER_LONG / 2)
 unsigned int mown_owner_copy(struct mown_owner *owner,
 			     struct mown_cursor *cursor,
 			     struct mown_copy *copies, unsigned int max);
