@@ -24,7 +24,7 @@ from test_stock_block import RAM, clear, mapped, md_removed
 from test_stock_fs import change_files, check_files, link_files, write_files
 from test_stock_net import use_wireguard
 
-PORTS = os.environ.get("MOWN_PORTS", f"{HERE.parent}/build/ports")
+PORTS = os.environ.get("MOWN_PORTS", f"{HERE.parent}/build/ports/linux")
 ALLOC = "/sys/kernel/tracing/events/mown/alloc"
 BRD = "brd rd_nr=5 rd_size=16384"
 

@@ -196,7 +196,12 @@ static noinline void op_kfree_rcu_headless(struct op *op)
 {
 	struct ops_rcu *obj = PTR(0);
 
+#if defined(_LINUX_MOWN_H) || !defined(kfree_rcu_mightsleep)
 	HEAP(kfree_rcu)(obj);
+#else
+	/* 6.4 let the kernel's own have this name only. */
+	kfree_rcu_mightsleep(obj);
+#endif
 	OPS_END;
 }
 
@@ -237,7 +242,11 @@ static noinline void op_kfree_rcu_differs(struct op *op)
  */
 static noinline void op_raw_kmalloc(struct op *op)
 {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
 	op->ptr = __kmalloc(op->arg[0], ops_gfp());
+#else
+	op->ptr = __kmalloc_noprof(op->arg[0], ops_gfp());
+#endif
 }
 
 static noinline void op_raw_kfree(struct op *op)
@@ -313,11 +322,17 @@ static void ops_free_work(struct work_struct *work)
 
 static noinline void op_work_kfree(struct op *op)
 {
+	struct workqueue_struct *queue = alloc_workqueue("ops", WQ_UNBOUND, 0);
 	struct work_struct *work = PTR(0);
 
+	if (!queue) {
+		op->ptr = ERR_PTR(-ENOMEM);
+		return;
+	}
 	INIT_WORK(work, ops_free_work);
-	schedule_work(work);
-	flush_scheduled_work();
+	queue_work(queue, work);
+	/* It waits for what is queued. */
+	destroy_workqueue(queue);
 }
 
 #ifdef _LINUX_MOWN_H
