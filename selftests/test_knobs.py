@@ -245,6 +245,8 @@ def fail_nth() -> None:
         for text, error in ((API, errno.EINVAL), (f"{API} ", errno.EINVAL), (" 1", errno.EINVAL),
                             (f"{API} x", errno.EINVAL), (f"{API} 1 2", errno.EINVAL),
                             ("\n", errno.EINVAL), ("m" * 100 + " 1", errno.EINVAL),
+                            (f"nobody\n{API} 1", errno.EINVAL), ("a/b 1", errno.EINVAL),
+                            ("* 1", errno.EINVAL), ("n\u00e4me 1", errno.EINVAL),
                             (f"{API} {1 << 63}", errno.ERANGE)):
             refused(everybody, text, error)
         assert read_file(path) == "0\n" and read_file(everybody) == ""

@@ -7,7 +7,6 @@
  * memory is there by then; it is given back, and the caller gets none. Owners
  * for which neither is set are not asked.
  */
-#include <linux/ctype.h>
 #include <linux/kernel.h>
 #include <linux/security.h>
 #include <linux/string.h>
@@ -221,10 +220,8 @@ int mown_fail_write(const char *buf)
 	unsigned long nth;
 	int ret;
 
-	if (!len || len >= sizeof(name) || buf[len] != ' ')
+	if (buf[len] != ' ' || mown_name_parse(name, buf, len))
 		return -EINVAL;
-	strscpy(name, buf, len + 1);
-	strreplace(name, '-', '_');
 	ret = kstrtoul(buf + len + 1, 0, &nth);
 	if (!ret && nth > LONG_MAX)
 		ret = -ERANGE;

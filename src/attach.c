@@ -6,13 +6,13 @@
  * loaded it is an owner, as one that links to mown is. The hooks are on as
  * long as there is a name, or a module that had one.
  */
-#include <linux/ctype.h>
 #include <linux/kobject.h>
 #include <linux/list.h>
 #include <linux/moduleparam.h>
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/sysfs.h>
 
 #include "attach.h"
 
@@ -93,25 +93,22 @@ void mown_attach_update(void)
 	mown_net_hurry();
 }
 
-/* As modules have it; -EINVAL if none can be called so. */
+/* A name that a newline may end; -EINVAL if no module to attach can be called so. */
 static int mown_name_copy(char *to, const char *buf)
 {
-	size_t i, len = strcspn(buf, "\n");
+	size_t len = strcspn(buf, "\n");
+	int ret;
 
-	if (!len || (buf[len] && buf[len + 1]))
+	if (buf[len] && buf[len + 1])
 		return -EINVAL;
-	if (len >= MODULE_NAME_LEN)
-		return -ENAMETOOLONG;
-	for (i = 0; i < len; i++) {
-		if (!isascii(buf[i]) || !isgraph(buf[i]) || buf[i] == '/' ||
-		    buf[i] == ',')
-			return -EINVAL;
-		to[i] = buf[i] == '-' ? '_' : buf[i];
+	if (sysfs_streq(buf, MOWN_EVERY)) {
+		strscpy(to, MOWN_EVERY, MODULE_NAME_LEN);
+		return 0;
 	}
-	to[len] = '\0';
-	if (strchr(to, '*') && strcmp(to, MOWN_EVERY))
-		return -EINVAL;
-	return strcmp(to, KBUILD_MODNAME) ? 0 : -EINVAL;
+	ret = mown_name_parse(to, buf, len);
+	if (!ret && !strcmp(to, KBUILD_MODNAME))
+		ret = -EINVAL;
+	return ret;
 }
 
 #ifdef MODULE

@@ -922,6 +922,7 @@ extern struct workqueue_struct *mown_wq;
 
 int mown_owner_init(void);
 void mown_owner_exit(void);
+int mown_name_parse(char *name, const char *buf, size_t len);
 struct mown_owner *mown_owner_new(struct module *mod);
 void mown_owner_publish(struct mown_owner *owner);
 void mown_owner_remove(struct mown_owner *owner);

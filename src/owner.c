@@ -6,6 +6,7 @@
  * its last. It stays in the list when its module has gone as long as something
  * that it left behind is still recorded.
  */
+#include <linux/ctype.h>
 #include <linux/hashtable.h>
 #include <linux/mm.h>
 #include <linux/rculist.h>
@@ -80,6 +81,26 @@ const char * const mown_count_help[MOWN_NR_COUNTS] = {
 	[MOWN_TRANSFERRED_OUT] = "live objects that were made over to other modules",
 	[MOWN_DISOWNED] = "live objects given to the kernel for good: nobody under mown is to free them",
 };
+
+/*
+ * The @len bytes at @buf as modules have their names, with `_' for `-'. -EINVAL if
+ * none can be called so, -ENAMETOOLONG.
+ */
+int mown_name_parse(char *name, const char *buf, size_t len)
+{
+	size_t i;
+
+	if (len >= MODULE_NAME_LEN)
+		return -ENAMETOOLONG;
+	for (i = 0; i < len; i++) {
+		if (!isascii(buf[i]) || !isgraph(buf[i]) ||
+		    strchr("/,*", buf[i]))
+			return -EINVAL;
+		name[i] = buf[i] == '-' ? '_' : buf[i];
+	}
+	name[len] = '\0';
+	return len ? 0 : -EINVAL;
+}
 
 struct mown_owner *mown_owner_new(struct module *mod)
 {
