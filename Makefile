@@ -21,6 +21,7 @@ help:
 	@echo 'make demo             see mown at work in a virtual machine'
 	@echo 'make check            run all tests in a virtual machine'
 	@echo 'make soak             run the random tests for two hours'
+	@echo 'make fuzz             write to all knobs and read all files at random'
 	@echo 'make sweep            load every module of the kernel under mown'
 	@echo 'make sweep FAIL=1     ... and make their first allocations fail'
 	@echo 'make bench            what a pair of kmalloc() and kfree() costs by each way'
@@ -69,6 +70,16 @@ soak: guest-setup
 		selftests/check.sh -k $(KERNEL) -o 6000 -t 7200 \
 		-T test_attach_load.py attach_load
 
+# Random writes, reads, comings and goings for a time, or STEPS of them; a run that
+# fails says by which SEED and STEPS it is had again
+SECONDS = 600
+fuzz: guest-setup
+	+$(MAKE) --no-print-directory -C selftests/test_modules \
+		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
+	MOWN_ACCEL=tcg-single $(vmtest) -a slub_debug=FZPU \
+		-t $(if $(STEPS),86400,$$(($(SECONDS) + 600))) -- selftests/fuzz.py \
+		$(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS),--seconds $(SECONDS))
+
 # Every module of the kernel, loaded and unloaded under mown; with FAIL=1 the first
 # allocations of each are made to fail, one after the other
 sweep: guest-setup
@@ -93,7 +104,7 @@ coverage: guest-setup
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check soak sweep bench bench-native coverage \
-	static
+.PHONY: help modules install clean guest-setup demo check soak fuzz sweep bench bench-native \
+	coverage static
 .DEFAULT_GOAL := modules
 endif

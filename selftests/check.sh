@@ -18,8 +18,8 @@ added to the kernel's command line; without any, these are run:
 
   plain slub_debug=slub_debug=FZPU
 
-and then the tests of attach (test_attach*.py, test_stock_*.py), and what needs no
-guest or several.
+and then the tests of attach (test_attach*.py, test_fuzz.py, test_stock_*.py), and what
+needs no guest or several.
 
   -k KERNEL   see vmtest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
@@ -164,7 +164,7 @@ attach=() others=()
 while IFS=: read -r _ name; do
 	case $name in
 	test_attach_load.py | test_no_ftrace.py) ;;
-	test_attach.py | test_stock_*) attach+=(-t "mown:$name") ;;
+	test_attach.py | test_fuzz.py | test_stock_*) attach+=(-t "mown:$name") ;;
 	*) others+=(-t "mown:$name") ;;
 	esac
 done <"$build/kselftest/kselftest-list.txt"
@@ -180,7 +180,8 @@ done
 if ((!${#chosen[@]})); then
 	# Code is patched while both CPUs run it: see vmtest.sh
 	MOWN_ACCEL=tcg-single run_phase attach "" "${attach[@]}"
-	MOWN_ACCEL=tcg-single run_phase attach_slub_debug slub_debug=FZPU -t mown:test_attach.py
+	MOWN_ACCEL=tcg-single run_phase attach_slub_debug slub_debug=FZPU \
+		-t mown:test_attach.py -t mown:test_fuzz.py
 	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=10 \
 		run_phase attach_load "" -t mown:test_attach_load.py
 	build_without_ftrace || die "mown does not build without ftrace"

@@ -8,7 +8,9 @@ A test file is small: its cases are functions, and it ends with
 """
 import contextlib
 import ctypes
+import errno
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -26,6 +28,9 @@ HERE = Path(__file__).resolve().parent
 MODULES = HERE / "test_modules"
 
 KSFT_PASS, KSFT_FAIL, KSFT_SKIP = 0, 1, 4
+
+# Not all that the C library has functions for: finit_module, delete_module
+SYSCALLS = {"x86_64": (313, 176), "aarch64": (273, 106)}
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -150,6 +155,30 @@ def unload(names: Iterable[str]) -> None:
             rmmod(name)
 
 
+def syscall_errno(which: int, *args: object) -> int:
+    """The errno of finit_module (0) or delete_module (1), made directly."""
+    if platform.machine() not in SYSCALLS:
+        raise Skip(f"the numbers of {platform.machine()}'s system calls are not known here")
+    result = LIBC.syscall(SYSCALLS[platform.machine()][which], *args)
+    return ctypes.get_errno() if result else 0
+
+
+def insert_errno(path: Optional[Path], params: bytes = b"") -> int:
+    """The errno of loading a module file."""
+    if path is None or not path.exists():
+        raise Skip("modprobe knows where the module is, we do not")
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return syscall_errno(0, fd, params, 0)
+    finally:
+        os.close(fd)
+
+
+def delete_errno(name: str) -> int:
+    """The errno of unloading a module; EWOULDBLOCK if it is in use."""
+    return syscall_errno(1, name.encode(), os.O_NONBLOCK)
+
+
 @contextlib.contextmanager
 def loaded(name: str, **params: object) -> Iterator[None]:
     """The test module NAME, loaded for a while."""
@@ -234,6 +263,23 @@ def write_file(path: str, text: str) -> None:
         os.close(fd)
 
 
+def write_errno(path: str, data: bytes) -> int:
+    """The errno of one write(2) of DATA to PATH; 0 if it was taken, whole or not."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, data)
+    except OSError as error:
+        return error.errno or -1
+    finally:
+        os.close(fd)
+    return 0
+
+
+def name_of(number: int) -> str:
+    """EINVAL and so on."""
+    return errno.errorcode.get(number, "taken" if number == 0 else str(number))
+
+
 def parse_stats(text: str) -> dict[str, str]:
     """NAME VALUE lines behind the header of a stats file."""
     lines = text.splitlines()
@@ -250,6 +296,11 @@ def stats(owner: str) -> dict[str, int]:
 def global_stats() -> dict[str, str]:
     """The values of mown's own stats file."""
     return parse_stats(read_file(f"{DEBUGFS}/stats"))
+
+
+def attached() -> dict[str, str]:
+    """Which names are attached, and in which state."""
+    return dict(line.split() for line in read_lines(f"{DEBUGFS}/attached", "mown attached 1"))
 
 
 class Live(NamedTuple):

@@ -9,19 +9,14 @@ import re
 import subprocess
 from typing import Callable, Iterator, Optional
 
-from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, command, exits, global_stats, insmod, live,
-                       load_mown, loaded, module_loaded, mown_path, ops, policy, read_file,
+from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, attached, command, exits, global_stats, insmod,
+                       live, load_mown, loaded, module_loaded, mown_path, ops, policy, read_file,
                        read_lines, reported, rmmod, run_cases, skip_all, stats, violations,
                        wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
 PLAIN, WORLD, DROPIN = "mown_plain_ops", "mown_plain_other", "mown_dropin_ops"
 TRACEFS = "/sys/kernel/tracing"
-
-
-def attached() -> dict[str, str]:
-    """Which names are attached, and in which state."""
-    return dict(line.split() for line in read_lines(f"{DEBUGFS}/attached", "mown attached 1"))
 
 
 def enabled() -> set[str]:

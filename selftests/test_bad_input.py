@@ -5,38 +5,18 @@ import contextlib
 import ctypes
 import errno
 import os
-import platform
-from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator
 
-from ksft_mown import (DEBUGFS, LIBC, MODULES, POLICIES, SYSFS, Ktap, Skip, dmesg_mark,
-                       dmesg_since, exits, insmod, little_memory, live, load_mown, loaded, memory,
-                       module_loaded, mown_path, policy, read_file, rmmod, run_cases, stats)
+from ksft_mown import (DEBUGFS, LIBC, MODULES, POLICIES, SYSFS, Ktap, delete_errno, dmesg_mark,
+                       dmesg_since, exits, insert_errno, insmod, little_memory, live, load_mown,
+                       loaded, memory, module_loaded, mown_path, name_of, policy, read_file, rmmod,
+                       run_cases, stats, write_errno)
 
 WORD_KNOBS = [f"{SYSFS}/policy/{name}" for name in POLICIES]
 NUMBER_KNOBS = [f"{SYSFS}/stack_depth", f"{SYSFS}/quarantine_bytes"]
 KNOBS = WORD_KNOBS + NUMBER_KNOBS
 
 CAP_SYS_ADMIN = 21
-# Not all that the C library has functions for: finit_module, delete_module
-SYSCALLS = {"x86_64": (313, 176), "aarch64": (273, 106)}
-
-
-def write_errno(path: str, data: bytes) -> int:
-    """The errno of one write(2) of DATA to PATH; 0 if it was taken, whole or not."""
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, data)
-    except OSError as error:
-        return error.errno or -1
-    finally:
-        os.close(fd)
-    return 0
-
-
-def name_of(number: int) -> str:
-    """EINVAL and so on."""
-    return errno.errorcode.get(number, "taken" if number == 0 else str(number))
 
 
 def refused(path: str, data: bytes, expected: int) -> None:
@@ -66,25 +46,6 @@ def errno_of_open_or_write(path: str, data: bytes) -> int:
         return write_errno(path, data)
     except OSError as error:
         return error.errno or -1
-
-
-def syscall_errno(which: int, *args: object) -> int:
-    """The errno of finit_module (0) or delete_module (1), made directly."""
-    if platform.machine() not in SYSCALLS:
-        raise Skip(f"the numbers of {platform.machine()}'s system calls are not known here")
-    result = LIBC.syscall(SYSCALLS[platform.machine()][which], *args)
-    return ctypes.get_errno() if result else 0
-
-
-def insert_errno(path: Optional[Path], params: bytes = b"") -> int:
-    """The errno of loading a module file."""
-    if path is None or not path.exists():
-        raise Skip("modprobe knows where the module is, we do not")
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return syscall_errno(0, fd, params, 0)
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager
@@ -222,11 +183,11 @@ def mown_twice() -> None:
 def unload_in_use() -> None:
     """As long as a module links to mown it cannot go: EWOULDBLOCK; the module does not notice."""
     with holder(5):
-        got = syscall_errno(1, b"mown", os.O_NONBLOCK)
+        got = delete_errno("mown")
         assert got == errno.EWOULDBLOCK, name_of(got)
         assert module_loaded("mown")
         assert stats("mown_dropin_leak")["live"] == 5
-    got = syscall_errno(1, b"mown", os.O_NONBLOCK)
+    got = delete_errno("mown")
     assert got == 0, f"without users: {name_of(got)}"
     load_mown()
 
