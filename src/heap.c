@@ -883,10 +883,11 @@ int mown_recorded_with(unsigned long addr, const void **with)
 	"cannot be refused; RCU has a callback in the object, which goes with it"
 
 /*
- * See mown_observe_free(). The record goes with the object; if the object was
- * released before, this free is its one real free, for it had not been given back.
+ * See mown_observe_free() and mown_observe_rcu(), which is what @waits says. The record
+ * goes with the object; if the object was released before, this free is its one real
+ * free, for it had not been given back.
  */
-void __mown_observe_free(unsigned long addr, unsigned long site)
+void __mown_observe_free(unsigned long addr, unsigned long site, bool waits)
 {
 	unsigned int index = mown_stripe_index(addr);
 	struct mown_record *rec, *mine = NULL;
@@ -910,7 +911,12 @@ void __mown_observe_free(unsigned long addr, unsigned long site)
 		} else if (rec->state == MOWN_LIVE) {
 			mown_seen_elsewhere(owner, rec);
 		}
-		mine = mown_forget(owner, index, rec);
+		if (waits && rec->state == MOWN_LIVE) {
+			mown_not_live_any_more(owner, index, rec);
+			rec->state = MOWN_ELSEWHERE;
+		} else {
+			mine = mown_forget(owner, index, rec);
+		}
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (mine)
@@ -921,35 +927,6 @@ void __mown_observe_free(unsigned long addr, unsigned long site)
 		mown_report(&event);
 	}
 	rcu_read_unlock();
-}
-
-/*
- * Somebody hands @addr to the kernel's kfree_rcu(). A live object is taken for
- * gone from here on; its record stays until the memory goes, so that a second
- * free through mown is refused. A released one is freed a second time.
- */
-void mown_observe_rcu(unsigned long addr, unsigned long site)
-{
-	unsigned int index = mown_stripe_index(addr);
-	struct mown_stripe *stripe;
-	struct mown_owner *owner;
-	struct mown_record *rec;
-	unsigned long flags;
-	bool live;
-
-	if (likely(!mown_maybe_recorded(addr)))
-		return;
-	stripe = mown_lock(index, &flags);
-	rec = mown_find(index, addr, NULL, &owner);
-	live = rec && rec->state == MOWN_LIVE;
-	if (live) {
-		mown_seen_elsewhere(owner, rec);
-		mown_not_live_any_more(owner, index, rec);
-		rec->state = MOWN_ELSEWHERE;
-	}
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	if (rec && !live)
-		mown_observe_free(addr, site);
 }
 
 /* With nothing recorded any more. */

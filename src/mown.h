@@ -1284,7 +1284,7 @@ void mown_observe_split(unsigned long addr);
 bool mown_has_own_alloc(const mempool_t *pool);
 bool mown_is_served(const void *ptr, enum mown_family family);
 void *mown_element_track(void *ptr, gfp_t gfp, const struct mown_caller *caller);
-void __mown_observe_free(unsigned long addr, unsigned long site);
+void __mown_observe_free(unsigned long addr, unsigned long site, bool waits);
 
 /* Where mown_kfree_erased() is. */
 extern struct mown_range mown_erased_text;
@@ -1299,10 +1299,19 @@ static inline void mown_observe_free(unsigned long addr, unsigned long site)
 {
 	if (unlikely(mown_maybe_recorded(addr)) &&
 	    !mown_in_range(&mown_erased_text, site))
-		__mown_observe_free(addr, site);
+		__mown_observe_free(addr, site, false);
 }
 
-void mown_observe_rcu(unsigned long addr, unsigned long site);
+/*
+ * Somebody hands @addr to the kernel's kfree_rcu(). A live object is taken for
+ * gone from here on; its record stays until the memory goes, so that a second
+ * free through mown is refused. A released one is freed a second time.
+ */
+static inline void mown_observe_rcu(unsigned long addr, unsigned long site)
+{
+	if (unlikely(mown_maybe_recorded(addr)))
+		__mown_observe_free(addr, site, true);
+}
 
 /* ---- Redzones: redzone.c ---- */
 
