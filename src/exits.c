@@ -506,6 +506,11 @@ static void mown_end(struct mown_owner *owner)
 	/* What a dying owner releases does not wait: the ring has served. */
 	mown_quarantine_trim(owner, 0);
 	mown_quarantine_free(&owner->quarantine);
+	/*
+	 * What others have on its way out of the quarantine has gone after this: while
+	 * the owner is in the list, a free of it from elsewhere is seen.
+	 */
+	synchronize_rcu();
 	mown_report_flush();
 
 	mown_names_intern_elsewhere(owner);
