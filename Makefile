@@ -22,6 +22,7 @@ help:
 	@echo 'make check            run all tests in a virtual machine'
 	@echo 'make soak             run the random tests for two hours'
 	@echo 'make fuzz             write to all knobs and read all files at random'
+	@echo 'make check-model      search all interleavings of a model of the records'
 	@echo 'make sweep            load every module of the kernel under mown'
 	@echo 'make sweep FAIL=1     ... and make their first allocations fail'
 	@echo 'make bench            what a pair of kmalloc() and kfree() costs by each way'
@@ -80,6 +81,11 @@ fuzz: guest-setup
 		-t $(if $(STEPS),86400,$$(($(SECONDS) + 600))) -- selftests/fuzz.py \
 		$(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS),--seconds $(SECONDS))
 
+# All interleavings of those who touch an address, and what is found without each lock
+check-model:
+	selftests/setup.sh --model
+	selftests/model/check.sh
+
 # Every module of the kernel, loaded and unloaded under mown; with FAIL=1 the first
 # allocations of each are made to fail, one after the other
 sweep: guest-setup
@@ -104,7 +110,7 @@ coverage: guest-setup
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check soak fuzz sweep bench bench-native \
-	coverage static
+.PHONY: help modules install clean guest-setup demo check check-model soak fuzz sweep bench \
+	bench-native coverage static
 .DEFAULT_GOAL := modules
 endif

@@ -25,16 +25,20 @@ PACKAGES=(
 # What the benchmark compares with, and draws by
 BENCH_PACKAGES=(bpftrace gnuplot-nox)
 
+# What searches the model of the records' states
+MODEL_PACKAGES=(spin libc6-dev)
+
 SOURCE_PARTS=(.clang-format COPYING lib samples/kmemleak scripts tools/testing/selftests)
 
 usage()
 {
 	cat <<EOF_USAGE
-Usage: ${0##*/} [--source | --bench]
+Usage: ${0##*/} [--source | --bench | --model]
 
 Install the Debian packages that are missing and unpack the kernel's source.
 
   --bench   the same, with what the benchmark needs
+  --model   the same, with what make check-model needs
   --source  print the directory of the unpacked source; install nothing
   -h        this text
 EOF_USAGE
@@ -92,6 +96,7 @@ source=${MOWN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mown}/linux-source-6.1
 case ${1-} in
 --source | '') ;;
 --bench) PACKAGES+=("${BENCH_PACKAGES[@]}") ;;
+--model) PACKAGES+=("${MODEL_PACKAGES[@]}") ;;
 -h | --help) usage; exit 0 ;;
 *) usage >&2; exit 2 ;;
 esac
