@@ -18,10 +18,10 @@ NAMES=(debug kcsan kmemleak kasan uml uml-debug uml-kmemleak uml-kasan)
 kernel_parts()
 {
 	case $1 in
-	debug) arch=x86 targets=(vmlinux) fragments=(x86 kasan kmemleak debug debug-x86) ;;
-	kcsan) arch=x86 targets=(vmlinux) fragments=(x86 kcsan) ;;
-	kmemleak) arch=x86 targets=(vmlinux) fragments=(x86 kmemleak) ;;
-	kasan) arch=x86 targets=(vmlinux) fragments=(x86 kasan) ;;
+	debug) arch=x86 targets=(bzImage) fragments=(x86 kasan kmemleak debug debug-x86) ;;
+	kcsan) arch=x86 targets=(bzImage) fragments=(x86 kcsan) ;;
+	kmemleak) arch=x86 targets=(bzImage) fragments=(x86 kmemleak) ;;
+	kasan) arch=x86 targets=(bzImage) fragments=(x86 kasan) ;;
 	uml) arch=um targets=(linux) fragments=(uml) ;;
 	uml-debug) arch=um targets=(linux) fragments=(uml kasan kmemleak debug) ;;
 	uml-kmemleak) arch=um targets=(linux) fragments=(uml kmemleak) ;;

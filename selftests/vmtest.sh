@@ -305,12 +305,11 @@ if [[ $kernel == [0-9]* ]]; then
 	image=$kernel/boot/vmlinux
 	bootargs=''
 else
-	name=$kernel
-	kernel=$("$here/build-kernel.sh" "$name") || exit 1
+	kernel=$("$here/build-kernel.sh" "$kernel") || exit 1
 	kver=$(<"$kernel/include/config/kernel.release")
 	kdir=$kernel
-	image=$kernel/vmlinux
-	[[ ! -e $kernel/linux ]] || die "$name is for User-Mode Linux: see umltest.sh"
+	# Not vmlinux, as the entry for that runs before KASAN can
+	image=$kernel/arch/x86/boot/bzImage
 	# Without ACPI, only a triple fault ends the machine
 	bootargs=reboot=t
 fi
@@ -319,6 +318,7 @@ kdir) echo "$kdir"; exit 0 ;;
 kver) echo "$kver"; exit 0 ;;
 esac
 
+[[ ! -e $kernel/linux ]] || die "${kernel##*/} is for User-Mode Linux: see umltest.sh"
 for tool in qemu-system-x86_64 busybox cpio modprobe; do
 	command -v "$tool" >/dev/null || die "$tool is missing (see ${0%/*}/setup.sh)"
 done
