@@ -360,7 +360,8 @@ struct mown_block_search {
 	bool found;
 };
 
-static void mown_search_anchor(struct device *dev, void *res, void *data)
+/* None matches, so that all are looked at. */
+static int mown_search_anchor(struct device *dev, void *res, void *data)
 {
 	struct mown_anchor *anchor = res;
 	struct mown_block_search *search = data;
@@ -379,6 +380,7 @@ static void mown_search_anchor(struct device *dev, void *res, void *data)
 		break;
 	}
 	raw_spin_unlock_irqrestore(&mown_block_lock, flags);
+	return 0;
 }
 
 /* Has the device such a block, which need not be recorded? @unlink takes it out. */
@@ -389,8 +391,7 @@ static bool mown_block_search(struct device *dev, const void *ptr, bool unlink)
 		.unlink = unlink,
 	};
 
-	devres_for_each_res(dev, mown_anchor_release, NULL, NULL,
-			    mown_search_anchor, &search);
+	devres_find(dev, mown_anchor_release, mown_search_anchor, &search);
 	return search.found;
 }
 
