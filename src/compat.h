@@ -35,6 +35,20 @@
 #define mown_module_init_text(mod) (&(mod)->mem[MOD_INIT_TEXT])
 #endif
 
+/*
+ * After 6.12 the kernel keeps to itself what links a module to those that it needs;
+ * it has not changed.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define mown_module_use module_use
+#else
+struct mown_module_use {
+	struct list_head source_list;
+	struct list_head target_list;
+	struct module *source, *target;
+};
+#endif
+
 /* 6.4 made the second argument of kvfree_call_rcu() the pointer itself. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
 #define MOWN_RCU_ARG rcu_callback_t

@@ -12,7 +12,7 @@
 
 static bool mown_links_to_us(const struct module *mod)
 {
-	const struct module_use *use;
+	const struct mown_module_use *use;
 
 	/* Only the loader of @mod changes this, and that is who calls. */
 	list_for_each_entry(use, &mod->target_list, target_list)

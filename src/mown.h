@@ -579,7 +579,9 @@ static inline struct mown_dma *mown_record_dma(const struct mown_record *rec)
  */
 static inline unsigned long mown_percpu_key(const void *cookie)
 {
-	return (unsigned long)per_cpu_ptr((__force void __percpu *)cookie,
+	void __percpu *ptr = (__force void __percpu *)(unsigned long)cookie;
+
+	return (unsigned long)per_cpu_ptr(ptr,
 					  cpumask_first(cpu_possible_mask));
 }
 

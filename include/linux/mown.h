@@ -957,11 +957,12 @@ static __always_inline void mown_mempool_free(void *element, mempool_t *pool)
 static __always_inline
 void __percpu *mown___alloc_percpu_gfp(size_t size, size_t align, gfp_t flags)
 {
-	void *cookie = (__force void *)__alloc_percpu_gfp(size, align, flags);
+	void __percpu *ptr = __alloc_percpu_gfp(size, align, flags);
+	void *cookie = (__force void *)(unsigned long)ptr;
 
 	cookie = __mown_called(__mown_track_as(cookie, size, flags, MOWN_PERCPU,
 					       NULL, THIS_MODULE, MOWN_WAY));
-	return (__force void __percpu *)cookie;
+	return (__force void __percpu *)(unsigned long)cookie;
 }
 
 static __always_inline
@@ -979,8 +980,8 @@ void __percpu *mown___alloc_percpu(size_t size, size_t align)
 
 static __always_inline void mown_free_percpu(void __percpu *ptr)
 {
-	if (__mown_release_as((__force void *)ptr, MOWN_PERCPU, NULL, 0,
-			      THIS_MODULE, MOWN_WAY))
+	if (__mown_release_as((__force void *)(unsigned long)ptr, MOWN_PERCPU,
+			      NULL, 0, THIS_MODULE, MOWN_WAY))
 		free_percpu(ptr);
 	barrier();
 }
