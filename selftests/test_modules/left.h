@@ -139,7 +139,7 @@ static noinline void *left_pages(void)
 
 static noinline void *left_percpu(void)
 {
-	return (__force void *)HEAP(__alloc_percpu)(LEFT_PERCPU, 8);
+	return (__force void *)(unsigned long)HEAP(__alloc_percpu)(LEFT_PERCPU, 8);
 }
 
 static noinline void *left_mempool(void)

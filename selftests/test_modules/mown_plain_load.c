@@ -145,7 +145,7 @@ static void load_stop(void)
 {
 	int cpu, i;
 
-	del_timer_sync(&load_timer);
+	timer_delete_sync(&load_timer);
 	for_each_possible_cpu(cpu)
 		if (per_cpu(load_task, cpu))
 			kthread_stop(per_cpu(load_task, cpu));

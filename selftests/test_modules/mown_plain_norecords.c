@@ -86,10 +86,18 @@ static void unhook(struct ftrace_ops *ops)
 	ftrace_free_filter(ops);
 }
 
+/* 6.10 renamed what allocates. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+#define SUFFIX ""
+#else
+#define SUFFIX "_noprof"
+#endif
+
 static int __init norecords_init(void)
 {
 	/* ftrace wants to change them. */
-	char one[] = "kmem_cache_alloc", bulk[] = "kmem_cache_alloc_bulk";
+	char one[] = "kmem_cache_alloc" SUFFIX;
+	char bulk[] = "kmem_cache_alloc_bulk" SUFFIX;
 	int err = hook(&one_ops, one);
 
 	if (err)

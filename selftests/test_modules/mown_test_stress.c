@@ -678,8 +678,8 @@ static void stress_stop(void)
 			kthread_stop(workers[cpu].task);
 	}
 	WRITE_ONCE(phase, PHASE_OFF);
-	/* Nobody arms it again after phase is off, and del_timer_sync() waits. */
-	del_timer_sync(&softirq);
+	/* Nobody arms it again after phase is off, and timer_delete_sync() waits. */
+	timer_delete_sync(&softirq);
 	irq_work_sync(&hardirq);
 	for_each_possible_cpu(cpu) {
 		w = &workers[cpu];

@@ -243,7 +243,7 @@ FREE(mempool_destroy, PTR(0))
 
 /* ---- Memory for each CPU ---- */
 
-#define OPS_COOKIE(nr) ((void __percpu __force *)PTR(nr))
+#define OPS_COOKIE(nr) ((void __percpu __force *)ARG(nr))
 
 /* Its alignment may be left out. */
 static size_t ops_align(const struct op *op)
@@ -251,10 +251,10 @@ static size_t ops_align(const struct op *op)
 	return op->nr > 1 ? ARG(1) : 8;
 }
 
-NUMBER(__alloc_percpu, (void __force *), ARG(0), ops_align(op))
-NUMBER(__alloc_percpu_gfp, (void __force *), ARG(0), ops_align(op), ops_gfp())
-NUMBER(alloc_percpu, (void __force *), struct ops_rcu)
-NUMBER(alloc_percpu_gfp, (void __force *), struct ops_rcu, ops_gfp())
+NUMBER(__alloc_percpu, (void __force *)(unsigned long), ARG(0), ops_align(op))
+NUMBER(__alloc_percpu_gfp, (void __force *)(unsigned long), ARG(0), ops_align(op), ops_gfp())
+NUMBER(alloc_percpu, (void __force *)(unsigned long), struct ops_rcu)
+NUMBER(alloc_percpu_gfp, (void __force *)(unsigned long), struct ops_rcu, ops_gfp())
 FREE(free_percpu, OPS_COOKIE(0))
 
 /* Where the first CPU has its own of it. */
