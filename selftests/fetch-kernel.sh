@@ -5,7 +5,11 @@
 # packages and unpack them, without installing anything, into a cache. Prints
 # the directory, whose last part is what uname -r says under that kernel.
 #
-# Usage: fetch-kernel.sh KERNEL	(6.1, 6.12, or a full version of these)
+# Usage: fetch-kernel.sh KERNEL	(6.1, 6.12, a full version of these, or sid)
+#
+# What sid has needs sid's compiler. That is in a directory of its own, in which root
+# of the host can run it: the kernel's directory is then a whole small system, and
+# make -C lib/modules/*/build makes in it what it is asked to (chroot_make()).
 #
 # MOWN_CACHE (default ~/.cache/mown) holds the kernels; remove one from there to
 # get Debian's newest.
@@ -21,6 +25,18 @@ die()
 # A user who is not root may lack the directory of depmod
 PATH=$PATH:/usr/sbin:/sbin
 
+# debian_site: where apt gets Debian from
+debian_site()
+{
+	local site
+
+	# shellcheck disable=SC2016 # apt expands the $(...)
+	site=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' \
+		"Created-By: Packages" | sed -n 's/^bookworm //p' | head -n 1)
+	[[ $site ]] || die "apt has no source for Debian bookworm to find others from"
+	echo "$site"
+}
+
 # apt_for KERNEL: set APT to the options with which apt sees KERNEL's packages.
 # Backports get private lists, so the host's apt configuration stays as it is.
 apt_for()
@@ -31,10 +47,7 @@ apt_for()
 	case $1 in
 	6.1 | 6.1.0-*) ;;
 	6.12 | 6.12.*+deb12*)
-		# shellcheck disable=SC2016 # apt expands the $(...)
-		site=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' \
-			"Created-By: Packages" | sed -n 's/^bookworm //p' | head -n 1)
-		[[ $site ]] || die "apt has no source for Debian bookworm to find backports from"
+		site=$(debian_site) || exit 1
 		mkdir -p "$work/lists" "$work/archives/partial"
 		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
 			"$site bookworm-backports main" >"$work/backports.list"
@@ -70,11 +83,104 @@ unpack_bzimage()
 	xz -dcq <"$work/payload" >"$2" 2>/dev/null || zstd -dcq <"$work/payload" >"$2"
 }
 
+# chroot_make DIR: the Makefile to build modules by for the kernel in DIR, in whose
+# system the host's files are where they are on the host, but for the system's own.
+chroot_make()
+{
+	cat <<EOF_MAKE
+# Build modules in the system of $1, whose compiler the kernel needs.
+export MOWN_CHROOT_GOALS := \$(or \$(MAKECMDGOALS),modules)
+.PHONY: all \$(MAKECMDGOALS)
+all \$(MAKECMDGOALS): in-chroot ;
+.PHONY: in-chroot
+in-chroot:
+	@$1/make-in-chroot \$(MAKEOVERRIDES)
+EOF_MAKE
+}
+
+# chroot_script DIR VERSION: what that Makefile calls, with what make was told
+chroot_script()
+{
+	cat <<EOF_SCRIPT
+#!/bin/bash
+# Mounts go with the process that they are made for.
+[[ \$MOWN_CHROOT ]] || MOWN_CHROOT=1 exec unshare --mount "\$0" "\$@"
+set -e
+for dir in /*; do
+	case \$dir in
+	/bin | /boot | /etc | /lib* | /lost+found | /sbin | /usr | /var) continue ;;
+	esac
+	[[ -d \$dir && ! -L \$dir ]] || continue
+	mkdir -p "$1\$dir"
+	mount --rbind "\$dir" "$1\$dir"
+done
+exec env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
+	chroot "$1" make -j"\$(nproc)" -C "/usr/src/linux-headers-$2" "\$@" \\
+	\$MOWN_CHROOT_GOALS
+EOF_SCRIPT
+}
+
+# fetch_sid: make $cache/kernels/sid. Runs under a lock.
+fetch_sid()
+{
+	local site new=$cache/kernels/new-sid ver dir entry
+	# A mirror that stands still is as good.
+	local apt=(apt-get -q -o Acquire::Check-Valid-Until=false)
+
+	((EUID == 0)) || die "only root can make a system with sid's compiler"
+	command -v debootstrap >/dev/null || die "debootstrap is missing: run ${0%/*}/setup.sh --sid"
+	site=$(debian_site) || exit 1
+	echo "fetch-kernel: fetching sid's kernel and compiler" >&2
+	rm -rf "$new"
+	debootstrap --variant=minbase sid "$new" "$site" >&2 || die "debootstrap failed"
+	# shellcheck disable=SC2016 # the system's own shell expands it
+	chroot "$new" sh -ec '
+		mount -t proc proc /proc
+		trap "umount /proc" EXIT
+		export DEBIAN_FRONTEND=noninteractive
+		"$@" update
+		"$@" install -y --no-install-recommends gcc make libc6-dev linux-headers-amd64
+		ver=$(basename /usr/src/linux-headers-*-amd64)
+		ver=${ver#linux-headers-}
+		# Not installed, which would make an initial RAM disk
+		cd /tmp
+		"$@" download "linux-binary-$ver" "linux-modules-$ver"
+		for deb in *.deb; do dpkg -x "$deb" /; done
+		rm -f *.deb
+		"$@" clean
+		rm -rf /var/lib/apt/lists/*' sh "${apt[@]}" >&2 ||
+		die "cannot install the headers of sid's kernel"
+	ver=$(basename "$new"/usr/src/linux-headers-*-amd64)
+	ver=${ver#linux-headers-}
+	dir=$cache/kernels/$ver
+	# What the host looks for there, and a Makefile that calls the real one
+	mkdir "$new/build"
+	for entry in "$new/usr/src/linux-headers-$ver"/*; do
+		entry=${entry##*/}
+		[[ $entry == Makefile ]] ||
+			ln -s "../usr/src/linux-headers-$ver/$entry" "$new/build/$entry"
+	done
+	chroot_make "$dir" >"$new/build/Makefile"
+	chroot_script "$dir" "$ver" >"$new/make-in-chroot"
+	chmod 755 "$new/make-in-chroot"
+	ln -sfn "$dir/build" "$new/lib/modules/$ver/build"
+	depmod -b "$new" "$ver" || die "depmod failed"
+	unpack_bzimage "$new/usr/lib/modules/$ver/vmlinuz" "$new/boot/vmlinux" ||
+		die "cannot unpack sid's kernel"
+	rm -rf "$dir"
+	mv -T "$new" "$dir" || die "cannot write $dir"
+	ln -sfn "$ver" "$cache/kernels/sid"
+}
+
 # fetch_kernel KERNEL: make $cache/kernels/KERNEL. Runs under a lock.
 fetch_kernel()
 {
 	local meta=linux-image-amd64 image ver dir new pkg
 
+	if [[ $1 == sid ]]; then
+		fetch_sid
+		return
+	fi
 	[[ $1 == 6.1 || $1 == 6.12 ]] || meta=linux-image-$1
 	apt_for "$1"
 	if ! apt-cache "${APT[@]}" show "$meta" &>/dev/null; then
@@ -115,7 +221,7 @@ fetch_kernel()
 }
 
 kernel=${1:?usage: fetch-kernel.sh KERNEL}
-[[ $kernel =~ ^[0-9][A-Za-z0-9.+~-]*$ ]] || die "'$kernel' is not a kernel version"
+[[ $kernel == sid || $kernel =~ ^[0-9][A-Za-z0-9.+~-]*$ ]] || die "'$kernel' is not a kernel version"
 cache=${MOWN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mown}
 mkdir -p "$cache" || die "cannot write $cache"
 cache=$(realpath "$cache")

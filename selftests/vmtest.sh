@@ -22,8 +22,8 @@ Usage: ${0##*/} [-k KERNEL] [-c CPUS] [-m MEM] [-a "KERNEL ARGS"] [-t SECONDS]
 
 Run COMMAND as root under KERNEL in a virtual machine and exit with its status.
 
-  -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), or a full
-              version such as 6.1.0-56-amd64; or a name that build-kernel.sh
+  -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), sid (its newest;
+              as root), or a full version such as 6.1.0-56-amd64; or a name that build-kernel.sh
               knows, such as debug, which is built the first time
   -c CPUS     number of virtual CPUs (default 2)
   -m MEM      memory in MiB (default 1024)
@@ -298,10 +298,10 @@ trap '[[ $vm ]] && kill "$vm" && wait; rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-if [[ $kernel == [0-9]* ]]; then
+if [[ $kernel == [0-9]* || $kernel == sid ]]; then
 	kernel=$("$here/fetch-kernel.sh" "$kernel") || exit 1
 	kver=${kernel##*/}
-	kdir=$kernel/usr/src/linux-headers-$kver
+	kdir=$(realpath "$kernel/lib/modules/$kver/build")
 	image=$kernel/boot/vmlinux
 	bootargs=''
 else
