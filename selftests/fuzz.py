@@ -159,7 +159,8 @@ class Held(NamedTuple):
 
 # ---- The processes beside ----
 
-NEVER = (b"nonsense", b"-1", b"\0", b"auto\0", b"\xff\xfe\n", b"1 2 3", b"x" * 70000, b"\n\n", b"[auto]")
+NEVER = (b"nonsense", b"-1", b"\0", b"auto\0", b"\xff\xfe\n", b"1 2 3", b"x" * 70000, b"\n\n",
+         b"[auto]")
 GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EIO, errno.EACCES)
 
 
@@ -180,7 +181,8 @@ def read_beside(rng: random.Random, path: str) -> None:
     try:
         for _ in range(rng.randrange(1, 20)):
             if rng.random() < 0.2:
-                os.lseek(fd, rng.choice((0, 1, PAGE - 1, PAGE, rng.randrange(1 << 16))), os.SEEK_SET)
+                place = rng.choice((0, 1, PAGE - 1, PAGE, rng.randrange(1 << 16)))
+                os.lseek(fd, place, os.SEEK_SET)
             if not os.read(fd, rng.choice((1, 7, 100, PAGE, 1 << 16))):
                 break
     finally:
@@ -278,14 +280,15 @@ class Fuzzer:
     def number(self) -> bytes:
         """A number, as somebody might write it."""
         number = self.rng.choice((0, 1, 2, 15, 16, 17, 63, 64, 4096, 4097, self.memory,
-                                  self.memory + PAGE, LONG_MAX, LONG_MAX + 1, (1 << 32) - 1, 1 << 32,
-                                  (1 << 64) - 1, 1 << 64, self.size(1 << 20), self.size(1 << 64)))
+                                  self.memory + PAGE, LONG_MAX, LONG_MAX + 1, (1 << 32) - 1,
+                                  1 << 32, (1 << 64) - 1, 1 << 64, self.size(1 << 20),
+                                  self.size(1 << 64)))
         return self.rng.choice((b"%d", b"%d\n", b"0x%x", b"0%o", b"+%d")) % number
 
     def name(self) -> bytes:
         """A module's name, or what is none."""
-        name = self.rng.choice((*OPS, *OPS, PLAIN, *ABSENT, BUILT_IN, "*", "mown", "m" * 55, "m" * 56,
-                                "a b", "a/b", "a,b", "a*", "n\u00e4me")).encode()
+        name = self.rng.choice((*OPS, *OPS, PLAIN, *ABSENT, BUILT_IN, "*", "mown", "m" * 55,
+                                "m" * 56, "a b", "a/b", "a,b", "a*", "n\u00e4me")).encode()
         if self.chance(0.2):
             name = name.replace(b"_", b"-")
         return name + self.rng.choice((b"", b"", b"\n", b"\n\n", b" ", b"\0"))
@@ -302,8 +305,8 @@ class Fuzzer:
         if what == 8:
             return self.name() + b" " + self.number()
         if what == 9:
-            return self.rng.choice((b"", b"\n", b"\0", b" ", b"-1", b"-0", b"0x", b"08", b"1 ", b"1x",
-                                    b"%s%n", b"9" * 100, b"\xff\xfe", b"++1", b"1\0"))
+            return self.rng.choice((b"", b"\n", b"\0", b" ", b"-1", b"-0", b"0x", b"08", b"1 ",
+                                    b"1x", b"%s%n", b"9" * 100, b"\xff\xfe", b"++1", b"1\0"))
         if what == 10:
             # No more than a page arrives, with nothing behind it
             text = self.rng.choice((b"auto", b"1", b"0", b"inherit", b"warn\n"))
@@ -418,6 +421,20 @@ class Fuzzer:
         else:
             good = text == want + "\n"
         assert good, f"{path} reads {text!r}, but is to be {want}"
+
+    def squeeze(self) -> None:
+        """Let few allocations go well: a number soon, or a limit at what there is."""
+        module = self.one_of(self.owned())
+        soon, size = self.rng.randrange(4), self.size(1 << 12)
+        knob = self.rng.choice(("fail_nth", "limit_bytes"))
+        if not module or not module.owner:
+            return
+        owner, path = module.owner, f"{SYSFS}/modules/{module.name}/{knob}"
+        number = soon if knob == "fail_nth" else owner.counts["live_bytes"] + size
+        self.say(f"write {path} {soon if knob == 'fail_nth' else f'what there is and {size}'}")
+        self.expect(path, b"", self.write(path, b"%d" % number), 0)
+        owner.knobs.values[knob] = str(number)
+        self.alloc_of(module, ALLOCATORS[0], size + soon - 1 or 1)
 
     def write_fail(self) -> None:
         """Write to fail_nth for all: a module's name and a number, or what is none."""
@@ -693,8 +710,12 @@ class Fuzzer:
                               if m.heap and len(m.objects) < OBJECTS_MAX])
         (function, free), size = self.rng.choice(ALLOCATORS), self.size(1 << 16)
         size = size % (1 << 13) + 1 if function[0] == "k" else size
-        if not module:
-            return
+        if module:
+            self.alloc_of(module, (function, free), size)
+
+    def alloc_of(self, module: Module, functions: tuple[str, str], size: int) -> None:
+        """Allocate as much for the module."""
+        function, free = functions
         self.say(f"{module.name}: {function} {size}")
         owner, fails = module.owner, ""
         if owner:
@@ -781,7 +802,8 @@ class Fuzzer:
     def check_live(self, path: str, text: bytes) -> None:
         """A live file lists what there is, each once."""
         header, *lines = text.splitlines()
-        assert header.startswith(b"mown live 1: ") and text.endswith(b"\n"), f"{path}: {text[:80]!r}"
+        assert header.startswith(b"mown live 1: ") and text.endswith(b"\n"), \
+            f"{path}: {text[:80]!r}"
         bad = [line for line in lines if not LIVE_RE.fullmatch(line)]
         assert not bad, f"{path}: {bad[0]!r}"
         got = [int(line.split()[1], 16) for line in lines]
@@ -959,11 +981,12 @@ class Fuzzer:
 
     def one_step(self) -> None:
         """Do one thing, and see that nothing is broken."""
-        kind = self.rng.choices((self.write_knob, self.write_fail, self.write_odd, self.attach,
-                                 self.detach, self.load, self.unload, self.come_and_go, self.reload,
-                                 self.alloc, self.free, self.misuse, self.read,
-                                 self.read_interleaved, self.hold, self.read_held),
-                                (30, 4, 3, 4, 3, 6, 3, 1, 1, 24, 14, 6, 25, 6, 3, 3))[0]
+        share = {self.write_knob: 30, self.squeeze: 4, self.write_fail: 4, self.write_odd: 3,
+                 self.attach: 4, self.detach: 3, self.load: 6, self.unload: 3,
+                 self.come_and_go: 1, self.reload: 1, self.alloc: 24, self.free: 14,
+                 self.misuse: 6, self.read: 25, self.read_interleaved: 6, self.hold: 3,
+                 self.read_held: 3}
+        kind = self.rng.choices(list(share), list(share.values()))[0]
         self.done[kind.__name__] += 1
         kind()
         self.check_beside()
