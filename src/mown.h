@@ -706,7 +706,7 @@ static inline void mown_poison(const struct mown_record *rec, size_t at,
 	memset(ptr + bytes / 8 * 8, byte, bytes % 8);
 }
 
-/* How many of the words are surely poison: eight are looked at at a time. */
+/* How many of the words are surely poison: they are looked at by eights. */
 static inline size_t mown_poison_words(const u64 *word, size_t nr)
 {
 	const u64 poison = POISON_FREE * 0x0101010101010101ULL;
