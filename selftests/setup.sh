@@ -26,7 +26,7 @@ PACKAGES=(
 BENCH_PACKAGES=(bpftrace gnuplot-nox)
 
 # What searches the model of the records' states
-MODEL_PACKAGES=(spin libc6-dev)
+MODEL_PACKAGES=(spin)
 
 SOURCE_PARTS=(.clang-format COPYING lib samples/kmemleak scripts tools/testing/selftests)
 
