@@ -249,7 +249,8 @@ MOWN_WRAP(struct page *, __alloc_pages,
 	  (gfp, order, node, mask), mown_hooked_pages(ret, gfp, order, site))
 MOWN_WRAP(unsigned long, __get_free_pages, (gfp_t gfp, unsigned int order),
 	  (gfp, order),
-	  mown_hooked((void *)ret, PAGE_SIZE << order, gfp, MOWN_PAGES, site))
+	  mown_hooked((void *)ret, __mown_order_size(order), gfp, MOWN_PAGES,
+		      site))
 MOWN_WRAP(unsigned long, get_zeroed_page, (gfp_t gfp), (gfp),
 	  mown_hooked((void *)ret, PAGE_SIZE, gfp, MOWN_PAGES, site))
 MOWN_WRAP(void *, alloc_pages_exact, (size_t size, gfp_t gfp), (size, gfp),

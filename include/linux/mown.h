@@ -621,6 +621,13 @@ static __always_inline void mown_kvfree_sensitive(const void *ptr, size_t len)
 
 /* ---- Pages ---- */
 
+/* What the pages of an order take; none has so many. */
+static __always_inline size_t __mown_order_size(unsigned int order)
+{
+	return order < BITS_PER_LONG - PAGE_SHIFT ? PAGE_SIZE << order :
+						    SIZE_MAX;
+}
+
 static __always_inline
 struct page *__mown_tracked_pages(struct page *page, gfp_t flags,
 				  unsigned int order)
@@ -652,22 +659,15 @@ unsigned long mown___get_free_pages(gfp_t flags, unsigned int order)
 {
 	void *addr = (void *)__get_free_pages(flags, order);
 
-	addr = __mown_called(__mown_track_as(addr, PAGE_SIZE << order, flags,
-					     MOWN_PAGES, NULL, THIS_MODULE,
-					     MOWN_WAY));
+	addr = __mown_called(__mown_track_as(addr, __mown_order_size(order),
+					     flags, MOWN_PAGES, NULL,
+					     THIS_MODULE, MOWN_WAY));
 	return (unsigned long)addr;
 }
 
 static __always_inline unsigned long mown_get_zeroed_page(gfp_t flags)
 {
 	return mown___get_free_pages(flags | __GFP_ZERO, 0);
-}
-
-/* What a release of that order takes; none has so many. */
-static __always_inline size_t __mown_order_size(unsigned int order)
-{
-	return order < BITS_PER_LONG - PAGE_SHIFT ? PAGE_SIZE << order :
-						    SIZE_MAX;
 }
 
 /*
