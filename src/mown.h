@@ -1376,8 +1376,12 @@ void mown_rcu_flush_slabs(void);
 
 /* ---- Slab caches: cache.c ---- */
 
-/* One address may stand for several caches where they are not kept apart. */
-#define MOWN_KEEPS_CACHES (__MOWN_CACHE_FLAGS != 0)
+/*
+ * One address may stand for several caches where they are not kept apart. KASAN
+ * does that by itself.
+ */
+#define MOWN_KEEPS_CACHES (__MOWN_CACHE_FLAGS != 0 || \
+			   IS_ENABLED(CONFIG_KASAN_GENERIC))
 
 struct kmem_cache *mown_cache_track(struct kmem_cache *cache,
 				    slab_flags_t flags, bool has_ctor,
