@@ -5,6 +5,7 @@
  */
 #include <linux/init.h>
 #include <linux/kernel.h>
+#include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/timer.h>
@@ -68,6 +69,11 @@ static noinline void hand_over(void)
 	if (!object)
 		return;
 	timer_setup(&object->timer, (void *)late_free, 0);
+#ifdef CONFIG_LOCKDEP
+	/* Its class would be of the module, which goes before the timer does. */
+	lockdep_init_map(&object->timer.lockdep_map, "late",
+			 &__lockdep_no_validate__, 0);
+#endif
 	mod_timer(&object->timer, jiffies + msecs_to_jiffies(late_ms));
 }
 
