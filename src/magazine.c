@@ -39,10 +39,12 @@ static void mown_magazine_refill(enum mown_kind kind, gfp_t gfp)
 	void *recs[MOWN_MAGAZINE_LOW];
 	struct mown_magazine *mag;
 	unsigned long flags;
-	int nr;
+	int nr = 0;
 
-	nr = kmem_cache_alloc_bulk(mown_record_caches[kind], gfp,
-				   ARRAY_SIZE(recs), recs);
+	/* All or none; newer kernels say no more than which. */
+	if (kmem_cache_alloc_bulk(mown_record_caches[kind], gfp,
+				  ARRAY_SIZE(recs), recs))
+		nr = ARRAY_SIZE(recs);
 	local_irq_save(flags);
 	mag = &this_cpu_ptr(&mown_magazines)->of[kind];
 	while (nr && mag->nr < MOWN_MAGAZINE_ROUNDS)

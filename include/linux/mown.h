@@ -865,7 +865,8 @@ static __always_inline __must_check
 int mown_kmem_cache_alloc_bulk(struct kmem_cache *cache, gfp_t flags,
 			       size_t nr, void **ptrs)
 {
-	int got = kmem_cache_alloc_bulk(cache, flags, nr, ptrs);
+	/* All or none; newer kernels say no more than which. */
+	int got = kmem_cache_alloc_bulk(cache, flags, nr, ptrs) ? nr : 0;
 
 	return __mown_called(__mown_track_bulk(cache, flags, got, ptrs,
 					       THIS_MODULE, MOWN_WAY));
