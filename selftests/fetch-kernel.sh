@@ -85,6 +85,7 @@ unpack_bzimage()
 
 # chroot_make DIR: the Makefile to build modules by for the kernel in DIR, in whose
 # system the host's files are where they are on the host, but for the system's own.
+# An empty O= would make the headers' Makefile forget where they are.
 chroot_make()
 {
 	cat <<EOF_MAKE
@@ -94,7 +95,7 @@ export MOWN_CHROOT_GOALS := \$(or \$(MAKECMDGOALS),modules)
 all \$(MAKECMDGOALS): in-chroot ;
 .PHONY: in-chroot
 in-chroot:
-	@$1/make-in-chroot \$(MAKEOVERRIDES)
+	@$1/make-in-chroot \$(filter-out O= OUTPUT=,\$(MAKEOVERRIDES))
 EOF_MAKE
 }
 
