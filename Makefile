@@ -29,6 +29,7 @@ help:
 	@echo 'make bench-native     ... in nanoseconds'
 	@echo 'make coverage         what share of the modules'"'"' calls attach sees'
 	@echo 'make static           run the static checks'
+	@echo 'make check-compile    compile for other architectures'
 	@echo 'make install          install the module; depmod is left to you'
 	@echo 'make clean            remove what was built'
 
@@ -107,10 +108,15 @@ bench-native:
 coverage: guest-setup
 	selftests/attach_coverage.py "$$($(vmtest) --kdir)/../../../lib/modules"
 
+# 32 bits, big-endian, and other compilers' views of it; nothing is run
+check-compile:
+	selftests/setup.sh --cross
+	selftests/compile-elsewhere.sh
+
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check check-model soak fuzz sweep bench \
-	bench-native coverage static
+.PHONY: help modules install clean guest-setup demo check check-model check-compile soak fuzz \
+	sweep bench bench-native coverage static
 .DEFAULT_GOAL := modules
 endif

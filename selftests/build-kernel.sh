@@ -11,21 +11,32 @@
 set -u
 
 # Names, in the order that they are told of
-NAMES=(debug kcsan kmemleak kasan uml uml-debug uml-kmemleak uml-kasan)
+NAMES=(debug kcsan kmemleak kasan clang uml uml-debug uml-kmemleak uml-kasan
+	arm64 i386 powerpc s390)
 
-# kernel_parts NAME: set arch, the targets of make, and the fragments of
-# config.d that are merged, of which the later wins
+# kernel_parts NAME: set arch, the targets of make, the fragments of config.d that
+# are merged, of which the later wins, and by what else it is built
 kernel_parts()
 {
+	by=()
 	case $1 in
 	debug) arch=x86 targets=(bzImage) fragments=(x86 kasan kmemleak debug debug-x86) ;;
 	kcsan) arch=x86 targets=(bzImage) fragments=(x86 kcsan) ;;
 	kmemleak) arch=x86 targets=(bzImage) fragments=(x86 kmemleak) ;;
 	kasan) arch=x86 targets=(bzImage) fragments=(x86 kasan) ;;
+	clang) arch=x86 targets=(bzImage) fragments=(x86) by=(LLVM=1) ;;
 	uml) arch=um targets=(linux) fragments=(uml) ;;
 	uml-debug) arch=um targets=(linux) fragments=(uml kasan kmemleak debug) ;;
 	uml-kmemleak) arch=um targets=(linux) fragments=(uml kmemleak) ;;
 	uml-kasan) arch=um targets=(linux) fragments=(uml kasan) ;;
+	# Not to be run, but to compile modules for
+	arm64) arch=arm64 targets=(modules_prepare) fragments=(compile)
+		by=(CROSS_COMPILE=aarch64-linux-gnu-) ;;
+	i386) arch=i386 targets=(modules_prepare) fragments=(compile) ;;
+	powerpc) arch=powerpc targets=(modules_prepare arch/powerpc/lib/crtsavres.o)
+		fragments=(compile) by=(CROSS_COMPILE=powerpc-linux-gnu-) ;;
+	s390) arch=s390 targets=(modules_prepare) fragments=(compile)
+		by=(CROSS_COMPILE=s390x-linux-gnu-) ;;
 	*) return 1 ;;
 	esac
 }
@@ -58,13 +69,17 @@ say()
 # need_tools: what setup.sh installs
 need_tools()
 {
-	local tool missing=()
+	local tool missing=() tools=(bc bison flex gcc make perl tar xz)
 
-	for tool in bc bison flex gcc make perl tar xz; do
+	case ${by[*]} in
+	LLVM=1) tools+=(clang ld.lld llvm-nm) ;;
+	CROSS_COMPILE=*) tools+=("${by[0]#*=}gcc") ;;
+	esac
+	for tool in "${tools[@]}"; do
 		command -v "$tool" >/dev/null || missing+=("$tool")
 	done
 	((!${#missing[@]})) ||
-		die "missing: ${missing[*]} (${0%/*}/setup.sh installs them)"
+		die "missing: ${missing[*]} (${0%/*}/setup.sh --cross installs them)"
 	[[ -r $tar ]] || die "$tar is missing: run ${0%/*}/setup.sh as root"
 }
 
@@ -86,7 +101,7 @@ unpack_source()
 # kmake ARG...: make says what it does in the log only
 kmake()
 {
-	make -j"$jobs" -C "$source" O="$dir" ARCH="$arch" "$@" >>"$log" 2>&1 && return
+	make -j"$jobs" -C "$source" O="$dir" ARCH="$arch" "${by[@]}" "$@" >>"$log" 2>&1 && return
 	# Other jobs go on for a while, so the end of the log may say nothing.
 	grep -m 20 -E ' error: |undefined reference|\*\*\*' "$log" >&2 || tail -n 30 "$log" >&2
 	die "make $* failed: see $log"
@@ -128,10 +143,16 @@ build_kernel()
 	stuck "${files[@]}" "$dir/name.config" ||
 		die "$1 cannot be had with the options above"
 	say "building $1 (some minutes)"
-	# modules: makes Module.symvers, which modules out of tree need
-	kmake "${targets[@]}" modules
-	# There are none, but modprobe wants to be told which are built in.
-	kmake INSTALL_MOD_PATH="$dir" modules_install
+	kmake "${targets[@]}"
+	if [[ ${targets[0]} != modules_prepare ]]; then
+		# Makes Module.symvers, which modules out of tree need
+		kmake modules
+		# There are none, but modprobe wants to be told which are built in.
+		kmake INSTALL_MOD_PATH="$dir" modules_install
+	fi
+	# Modules are built as the kernel was, by no more than make -C.
+	printf 'export %s\n' "ARCH=$arch" "${by[@]}" >"$dir/by"
+	echo "include $source/Makefile" | cat "$dir/by" - >"$dir/Makefile"
 	say "built $1 in $SECONDS seconds"
 }
 

@@ -28,17 +28,25 @@ BENCH_PACKAGES=(bpftrace gnuplot-nox)
 # What searches the model of the records' states
 MODEL_PACKAGES=(spin)
 
+# Other compilers (compile-elsewhere.sh, build-kernel.sh clang); i386 is the host's own
+CROSS_PACKAGES=(clang lld llvm gcc-aarch64-linux-gnu gcc-powerpc-linux-gnu gcc-s390x-linux-gnu)
+
+# What fetch-kernel.sh makes a system by for sid's kernel
+SID_PACKAGES=(debootstrap)
+
 SOURCE_PARTS=(.clang-format COPYING lib samples/kmemleak scripts tools/testing/selftests)
 
 usage()
 {
 	cat <<EOF_USAGE
-Usage: ${0##*/} [--source | --bench | --model]
+Usage: ${0##*/} [--source | --bench | --model | --cross | --sid]
 
 Install the Debian packages that are missing and unpack the kernel's source.
 
   --bench   the same, with what the benchmark needs
-  --model   the same, with what make check-model needs
+  --model   ... with what make check-model needs
+  --cross   ... with compilers for other architectures
+  --sid     ... with what sid's kernel is fetched by
   --source  print the directory of the unpacked source; install nothing
   -h        this text
 EOF_USAGE
@@ -97,6 +105,8 @@ case ${1-} in
 --source | '') ;;
 --bench) PACKAGES+=("${BENCH_PACKAGES[@]}") ;;
 --model) PACKAGES+=("${MODEL_PACKAGES[@]}") ;;
+--cross) PACKAGES+=("${CROSS_PACKAGES[@]}") ;;
+--sid) PACKAGES+=("${SID_PACKAGES[@]}") ;;
 -h | --help) usage; exit 0 ;;
 *) usage >&2; exit 2 ;;
 esac
