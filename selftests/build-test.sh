@@ -250,7 +250,8 @@ plain_calls()
 	return $bad
 }
 
-# With it, each name reaches mown, and no release goes by mown.
+# With it, each name reaches mown, and no release goes by mown. On kernels that check
+# much the header's functions are too large to be inlined.
 mapped_calls()
 {
 	local name raw bad=0 seen
@@ -259,7 +260,7 @@ mapped_calls()
 		[ "$name" != kvrealloc ] || nm "$work/use/mapped.o" | grep -q ' use_kvrealloc$' ||
 			continue
 		seen=$(calls "$work/use/mapped.o" "$name")
-		grep -q '^__mown_' <<<"$seen" ||
+		grep -qE '^(__)?mown_' <<<"$seen" ||
 			{ echo "$name does not reach mown"; bad=1; }
 		for raw in $(raw_release "$name"); do
 			! grep -qx "$raw" <<<"$seen" ||

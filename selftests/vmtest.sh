@@ -310,8 +310,8 @@ else
 	kdir=$kernel
 	# Not vmlinux, as the entry for that runs before KASAN can
 	image=$kernel/arch/x86/boot/bzImage
-	# Without ACPI, only a triple fault ends the machine
-	bootargs=reboot=t
+	# Without ACPI, only a triple fault ends the machine. Addresses as elsewhere.
+	bootargs="reboot=t no5lvl"
 fi
 case $print in
 kdir) echo "$kdir"; exit 0 ;;
