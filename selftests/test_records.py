@@ -19,10 +19,15 @@ CALLS = {"kmalloc": ((64,), "kfree"), "kmem_cache_alloc": ((), "kmem_cache_free"
 
 @contextmanager
 def denier() -> Iterator[None]:
-    """mown's calls can be denied."""
+    """mown's calls can be denied; nobody's whose text is behind mown's, and is there."""
     start = int(read_file("/sys/module/mown/sections/.text"), 0)
     size = next(int(line.split()[1]) for line in read_file("/proc/modules").splitlines()
                 if line.startswith("mown "))
+    # Of its size no more is text, and newer kernels put modules' texts side by side.
+    for line in read_file("/proc/kallsyms").splitlines():
+        addr, kind, *name = line.split()
+        if kind in "tT" and name[-1] != "[mown]" and int(addr, 16) > start:
+            size = min(size, int(addr, 16) - start)
     with loaded(DENIER, start=start, size=size):
         yield
 
@@ -31,7 +36,7 @@ def magazines() -> None:
     """Who cannot wait has records at hand, goes untracked after these, and has them again."""
     os.sched_setaffinity(0, {0})
     write_file(f"{SYSFS}/clear", "1")
-    with denier(), ops(API) as heap:
+    with ops(API) as heap, denier():
         for name, (numbers, release) in CALLS.items():
             # A task fills the magazine
             heap.call(release, heap.call(name, *numbers).pointer)

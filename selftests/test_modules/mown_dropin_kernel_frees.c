@@ -24,6 +24,7 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/version.h>
 
 /* ---- Kernel functions that free what they are given ---- */
 
@@ -397,6 +398,11 @@ static int reuse(bool tracked, bool rcu)
 		kvfree_rcu_arg_2(object, rcu);
 	else
 		(kfree)(object);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	/* Newer kernels keep such objects until there are enough of a size. */
+	if (rcu)
+		kvfree_rcu_barrier();
+#endif
 	for (;;) {
 		n = move_in(object, tracked, &back);
 		if (back || !--tries)
