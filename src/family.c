@@ -53,7 +53,7 @@ static void mown_give_pages(const struct mown_record *rec)
 
 static void mown_give_percpu(const struct mown_record *rec)
 {
-	free_percpu((__force void __percpu *)(unsigned long)mown_percpu_cookie(rec->addr));
+	free_percpu(__mown_to_percpu(mown_percpu_cookie(rec->addr)));
 }
 
 /* At the end of its owner, whose objects of it have gone. */

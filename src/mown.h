@@ -579,9 +579,7 @@ static inline struct mown_dma *mown_record_dma(const struct mown_record *rec)
  */
 static inline unsigned long mown_percpu_key(const void *cookie)
 {
-	void __percpu *ptr = (__force void __percpu *)(unsigned long)cookie;
-
-	return (unsigned long)per_cpu_ptr(ptr,
+	return (unsigned long)per_cpu_ptr(__mown_to_percpu(cookie),
 					  cpumask_first(cpu_possible_mask));
 }
 
@@ -824,7 +822,8 @@ struct mown_tally {
  * @names: symbols of call sites that cannot be looked up any more, or NULL;
  *	   replaced under mown_owners_lock
  * @quarantine: of what it released
- * @quarantine_bytes: how much may wait there, or MOWN_QUARANTINE_INHERIT
+ * @quarantine_bytes: how much may wait there, or MOWN_QUARANTINE_INHERIT; written
+ *		      under mown_owners_lock
  * @stack_depth: frames kept of its stacks, or MOWN_STACK_INHERIT
  * @policies: its words, of enum mown_word
  * @picky: some of its allocations are to fail: @fail_nth or @limit_bytes is set; or

@@ -58,8 +58,7 @@ static void mown_probe_mm_page_free(void *data, struct page *page,
 static void mown_probe_percpu_free(void *data, void *base, int offset,
 				   void __percpu *cookie)
 {
-	mown_observe_free(mown_percpu_key((__force void *)(unsigned long)cookie),
-			  _RET_IP_);
+	mown_observe_free(mown_percpu_key(__mown_from_percpu(cookie)), _RET_IP_);
 }
 
 /**

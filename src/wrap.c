@@ -259,9 +259,9 @@ MOWN_WRAP(void *, alloc_pages_exact, (size_t size, gfp_t gfp), (size, gfp),
 static void __percpu *mown_hooked_percpu(void __percpu *cookie, size_t size,
 					 gfp_t gfp, unsigned long site)
 {
-	if (cookie && !mown_hooked((void *)mown_percpu_key((__force void *)
-							   cookie), size, gfp,
-				   MOWN_PERCPU, site))
+	unsigned long key = mown_percpu_key(__mown_from_percpu(cookie));
+
+	if (cookie && !mown_hooked((void *)key, size, gfp, MOWN_PERCPU, site))
 		return NULL;
 	return cookie;
 }
@@ -448,7 +448,7 @@ MOWN_WRAP_FREE_IF(free_pages, (unsigned long addr, unsigned int order),
 				      BIT(MOWN_PAGES), NULL,
 				      __mown_order_size(order), false, site))
 MOWN_WRAP_FREE_IF(free_percpu, (void __percpu *ptr), (ptr),
-		  mown_hooked_free_percpu((__force void *)ptr, site))
+		  mown_hooked_free_percpu(__mown_from_percpu(ptr), site))
 
 /* Page by page, as the kernel does. */
 void mown_wrap_free_pages_exact(void *addr, size_t size)

@@ -955,15 +955,29 @@ static __always_inline void mown_mempool_free(void *element, mempool_t *pool)
 
 /* ---- Memory for each CPU ---- */
 
+/*
+ * What stands for it among pointers of the kernel's own, and back. Newer compilers
+ * know of the address space, and cast by way of a number only.
+ */
+static __always_inline void *__mown_from_percpu(const void __percpu *ptr)
+{
+	return (__force void *)(unsigned long)ptr;
+}
+
+static __always_inline void __percpu *__mown_to_percpu(const void *cookie)
+{
+	return (__force void __percpu *)(unsigned long)cookie;
+}
+
 static __always_inline
 void __percpu *mown___alloc_percpu_gfp(size_t size, size_t align, gfp_t flags)
 {
-	void __percpu *ptr = __alloc_percpu_gfp(size, align, flags);
-	void *cookie = (__force void *)(unsigned long)ptr;
+	void *cookie =
+		__mown_from_percpu(__alloc_percpu_gfp(size, align, flags));
 
 	cookie = __mown_called(__mown_track_as(cookie, size, flags, MOWN_PERCPU,
 					       NULL, THIS_MODULE, MOWN_WAY));
-	return (__force void __percpu *)(unsigned long)cookie;
+	return __mown_to_percpu(cookie);
 }
 
 static __always_inline
@@ -981,8 +995,8 @@ void __percpu *mown___alloc_percpu(size_t size, size_t align)
 
 static __always_inline void mown_free_percpu(void __percpu *ptr)
 {
-	if (__mown_release_as((__force void *)(unsigned long)ptr, MOWN_PERCPU,
-			      NULL, 0, THIS_MODULE, MOWN_WAY))
+	if (__mown_release_as(__mown_from_percpu(ptr), MOWN_PERCPU, NULL, 0,
+			      THIS_MODULE, MOWN_WAY))
 		free_percpu(ptr);
 	barrier();
 }
