@@ -674,6 +674,13 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
                          lambda: self.allocated(caller, new,
                                                 Block("kmalloc", size, usable, waits=True)))
 
+    def room(self, obj: Block) -> int:
+        """The size up to which it stays where it is: for an object of a cache, the cache's."""
+        if obj.family != "slab":
+            return obj.usable
+        cache = self.model.find(obj.home) if isinstance(obj.home, int) else None
+        return cache.room if cache else OWN_CACHE_SIZE
+
     def is_constructed(self, obj: Block) -> bool:
         """Is it of a cache with a constructor? The kernel clears the rest of what shrinks."""
         cache = self.model.find(obj.home) if isinstance(obj.home, int) else None
@@ -687,7 +694,7 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
         if not size:
             assert new == ZERO_SIZE_PTR, f"to 0 gave {new:x}"
             self.model.free(caller, addr, way)
-        elif size <= owner.live[addr].usable:
+        elif size <= self.room(owner.live[addr]):
             assert new == addr, f"moved to {new:x}, though it fits"
             owner.resize(addr, size)
             self.model.foreign |= owner is not caller

@@ -363,7 +363,7 @@ void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 		ret = mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller->site);
 		return mown_track(ret, size, gfp, MOWN_KMALLOC, caller);
 	}
-	verdict = mown_may_resize(ptr, &old, caller);
+	verdict = mown_may_resize(ptr, size, &old, caller);
 	if (unlikely(verdict == MOWN_REFUSED))
 		return NULL;
 	if (unlikely(verdict == MOWN_MOVES))
@@ -546,7 +546,7 @@ void __mown_kmem_cache_destroy(struct kmem_cache *cache, struct module *mod,
 	if (!cache)
 		return;
 	recorded = mown_recorded_as((unsigned long)cache) == MOWN_CACHE;
-	if (!MOWN_KEEPS_CACHES || mown_release(cache, &caller, false)) {
+	if (mown_cache_passes(cache) || mown_release(cache, &caller, false)) {
 		mown_cache_ends(cache, recorded);
 		kmem_cache_destroy(cache);
 	}

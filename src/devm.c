@@ -507,7 +507,7 @@ void *mown_devm_realloc(struct device *dev, void *ptr, size_t size, gfp_t gfp,
 	}
 	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
 		return mown_devm_alloc(dev, size, gfp, caller);
-	switch (mown_may_resize(ptr, &old, caller)) {
+	switch (mown_may_resize(ptr, size, &old, caller)) {
 	case MOWN_REFUSED:
 		return NULL;
 	case MOWN_NOT_OURS:

@@ -720,9 +720,20 @@ bool mown_release(const void *ptr, const struct mown_caller *caller,
 
 /* ---- Resizing ---- */
 
+/*
+ * Up to ksize() there may be more room, but from 6.13 on krealloc() leaves it and
+ * would free the object by itself: then it could not wait.
+ */
+static bool mown_outgrows_cache(const struct mown_record *rec, size_t size)
+{
+	return rec->family == MOWN_SLAB &&
+	       size > kmem_cache_size((void *)mown_record_with(rec));
+}
+
 /**
  * mown_may_resize - what krealloc() may do with an object
  * @ptr: its address, not NULL nor ZERO_SIZE_PTR
+ * @size: bytes wanted
  * @old: where its size in bytes goes, if it is recorded and live
  * @caller: who wants it resized
  *
@@ -731,7 +742,7 @@ bool mown_release(const void *ptr, const struct mown_caller *caller,
  *	   besides, NOT_OURS if the kernel's krealloc() shall have it, REFUSED if
  *	   it was released before or is none.
  */
-enum mown_verdict mown_may_resize(const void *ptr, size_t *old,
+enum mown_verdict mown_may_resize(const void *ptr, size_t size, size_t *old,
 				  const struct mown_caller *caller)
 {
 	enum mown_verdict verdict;
@@ -742,7 +753,8 @@ enum mown_verdict mown_may_resize(const void *ptr, size_t *old,
 		return mown_not_live(&hold, true) ? MOWN_NOT_OURS :
 						    MOWN_REFUSED;
 	*old = hold.rec->size;
-	verdict = hold.rec->redzone ? MOWN_MOVES : MOWN_OURS;
+	verdict = hold.rec->redzone || mown_outgrows_cache(hold.rec, size) ?
+		  MOWN_MOVES : MOWN_OURS;
 	mown_unlock(&hold);
 	rcu_read_unlock();
 	return verdict;

@@ -1259,7 +1259,7 @@ enum mown_verdict {
 	MOWN_REFUSED,
 };
 
-enum mown_verdict mown_may_resize(const void *ptr, size_t *old,
+enum mown_verdict mown_may_resize(const void *ptr, size_t size, size_t *old,
 				  const struct mown_caller *caller);
 void mown_resized(const void *ptr, size_t size);
 void mown_moved(const struct mown_caller *caller);
@@ -1381,6 +1381,15 @@ void mown_rcu_flush_slabs(void);
  */
 #define MOWN_KEEPS_CACHES (__MOWN_CACHE_FLAGS != 0 || \
 			   IS_ENABLED(CONFIG_KASAN_GENERIC))
+
+/*
+ * Is this destroyed without a look whether it is recorded? What is no pointer is
+ * refused even where caches are not.
+ */
+static inline bool mown_cache_passes(const struct kmem_cache *cache)
+{
+	return !MOWN_KEEPS_CACHES && !IS_ERR(cache);
+}
 
 struct kmem_cache *mown_cache_track(struct kmem_cache *cache,
 				    slab_flags_t flags, bool has_ctor,

@@ -478,7 +478,7 @@ void mown_wrap_kmem_cache_destroy(struct kmem_cache *cache)
 	int idx = srcu_read_lock(&mown_wrappers);
 	bool recorded = mown_recorded_as((unsigned long)cache) == MOWN_CACHE;
 
-	if (!MOWN_KEEPS_CACHES ||
+	if (mown_cache_passes(cache) ||
 	    mown_hooked_free(cache, BIT(MOWN_CACHE), false, _RET_IP_)) {
 		if (cache)
 			mown_cache_ends(cache, recorded);
