@@ -47,6 +47,7 @@ class Ktap:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
         self.results: list[int] = []
+        self.failed: list[str] = []
         print("TAP version 13")
         print(f"1..{len(self.names)}", flush=True)
 
@@ -73,6 +74,7 @@ class Ktap:
                 self.note(str(error))
             self.note(traceback.format_exc())
             self.results.append(KSFT_FAIL)
+            self.failed.append(f"failed: {nr} - {name}: {error}")
             print(f"not ok {nr} - {name}", flush=True)
             return False
         self.results.append(KSFT_PASS)
@@ -80,7 +82,9 @@ class Ktap:
         return True
 
     def finish(self) -> NoReturn:
-        """Exit with the status that the results ask for."""
+        """Exit with the status that the results ask for; what failed is told again."""
+        for text in self.failed:
+            self.note(text[:2000])
         if len(self.results) != len(self.names) or KSFT_FAIL in self.results:
             sys.exit(KSFT_FAIL)
         if self.results and set(self.results) == {KSFT_SKIP}:
