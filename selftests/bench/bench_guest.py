@@ -176,26 +176,34 @@ def measure_all(works: Sequence[Work]) -> None:
     unload(OTHER, "mown")
 
 
-def objects_bytes() -> int:
-    """What mown's records take, by the slab's own counts: pages, not objects."""
+def slabs_bytes() -> int:
+    """What all slab caches take, by their own counts: pages, not objects."""
     found = 0
-    for cache in Path("/sys/kernel/slab").glob("mown_record*"):
+    for cache in Path("/sys/kernel/slab").iterdir():
         if not cache.is_symlink():
             slabs = int((cache / "slabs").read_text(encoding="ascii").split()[0])
             found += slabs * (4096 << int((cache / "order").read_text(encoding="ascii")))
     return found
 
 
+def measure_bytes(rows: Rows, way: str, module: str, work: Work) -> None:
+    """What slab memory an object takes, itself and what is known of it; they are left live."""
+    hold = Path(f"/sys/module/{module}/parameters/hold")
+    before = slabs_bytes()
+    hold.write_text(f"{work.family} {work.size} {work.live}", encoding="ascii")
+    rows.row(way, work, "bytes of slabs an object", (slabs_bytes() - before) / work.live)
+
+
 def measure_scale() -> None:
     """What a million live objects take, and how long it is to list them and to settle."""
     rows = Rows()
     work = Work("kmalloc", 64, 1000000, "fifo")
+    with loaded(PLAIN):
+        measure_bytes(rows, "raw", PLAIN, work)
     subprocess.run(["insmod", str(MOWN)], check=True)
     load(API)
-    before = objects_bytes()
     params = Path(f"/sys/module/{API}/parameters")
-    (params / "hold").write_text(f"{work.family} {work.size} {work.live}", encoding="ascii")
-    rows.row("api", work, "bytes of overhead an object", (objects_bytes() - before) / work.live)
+    measure_bytes(rows, "api", API, work)
     start = time.monotonic_ns()
     with open(f"/sys/kernel/debug/mown/{API}/live", "rb") as live:
         while live.read(1 << 20):
@@ -262,7 +270,10 @@ def main(argv: Sequence[str]) -> int:
     elif args.peer:
         script = bpftrace(args.headers) if args.headers else contextlib.nullcontext()
         with loaded(PLAIN), script:
-            Rows().measure(args.peer, PLAIN, [work for work in works if work in PEER])
+            rows = Rows()
+            rows.measure(args.peer, PLAIN, [work for work in works if work in PEER])
+            if not args.headers:  # A script's maps are not in slabs
+                measure_bytes(rows, args.peer, PLAIN, Work("kmalloc", 64, 1000000, "fifo"))
     else:
         measure_all(works)
     return 0
