@@ -12,7 +12,7 @@ KDIR ?= /lib/modules/$(KVER)/build
 # The kernel that demo and check boot: see selftests/vmtest.sh
 KERNEL ?= 6.1
 
-vmtest := selftests/vmtest.sh -k $(KERNEL)
+vmtest = selftests/vmtest.sh -k $(KERNEL)
 
 help:
 	@echo 'make                  build mown for the running kernel'
@@ -20,6 +20,9 @@ help:
 	@echo 'make KDIR=DIRECTORY   ... for a kernel built or unpacked there'
 	@echo 'make demo             see mown at work in a virtual machine'
 	@echo 'make check            run all tests in a virtual machine'
+	@echo 'make check-debug      ... on a kernel that checks itself (builds it first)'
+	@echo 'make check-kcsan      ... for data races'
+	@echo 'make check-uml        ... on User-Mode Linux, with failing allocations'
 	@echo 'make soak             run the random tests for two hours'
 	@echo 'make fuzz             write to all knobs and read all files at random'
 	@echo 'make check-model      search all interleavings of a model of the records'
@@ -60,6 +63,27 @@ demo: guest-setup
 	selftests/demo.sh $(KERNEL)
 
 check: guest-setup
+	selftests/check.sh -k $(KERNEL)
+
+# The suite under KASAN, lockdep, kmemleak and others, shorter where it is random
+check-debug: KERNEL = debug
+check-debug: export MOWN_OPS ?= 10000
+check-debug: export MOWN_FAIL_STEP ?= 10
+check-debug: guest-setup
+	selftests/check.sh -k $(KERNEL) -m 2048 -o 1800 -t 7200
+
+# What runs on several CPUs at once, where data races are looked for
+check-kcsan: KERNEL = kcsan
+check-kcsan: export MOWN_OPS ?= 10000
+check-kcsan: guest-setup
+	selftests/check.sh -k $(KERNEL) -o 1800 -t 7200 -T test_kernel_frees.py \
+		-T test_litmus.py -T test_quarantine.py -T test_random_model.py \
+		-T test_rounds.py -T test_stress.py plain=ignore_loglevel
+
+# What needs no ftrace, at the host's speed: KASAN, lockdep, kmemleak, failslab
+check-uml: KERNEL = uml-debug
+check-uml: export ARCH = um
+check-uml: guest-setup
 	selftests/check.sh -k $(KERNEL)
 
 # A million operations against the model, half an hour of stress, and a hundred
@@ -116,7 +140,7 @@ check-compile:
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check check-model check-compile soak fuzz \
-	sweep bench bench-native coverage static
+.PHONY: help modules install clean guest-setup demo check check-debug check-kcsan check-uml \
+	check-model check-compile soak fuzz sweep bench bench-native coverage static
 .DEFAULT_GOAL := modules
 endif

@@ -18,10 +18,12 @@ added to the kernel's command line; without any, these are run:
 
   plain slub_debug=slub_debug=FZPU
 
-and then the tests of attach (test_attach*.py, test_fuzz.py, test_stock_*.py), and what
-needs no guest or several.
+and then what attaches (test_attach*.py, test_failslab.py, test_fuzz.py, test_stock_*.py), and
+what needs no guest or several. A kernel that build-kernel.sh makes has no modules, and is
+checked by more than slub_debug: without test_stock_*, test_ports.py and those phases. Under
+User-Mode Linux only the phase plain is run.
 
-  -k KERNEL   see vmtest.sh (default 6.1)
+  -k KERNEL   see vmtest.sh and umltest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
   -o SECONDS  time limit for each test, instead of what settings says
   -t SECONDS  time limit for each phase (default 1500)
@@ -102,21 +104,36 @@ run_phase()
 
 	echo "check: phase $1${2:+ ($2)}"
 	# A pipe, never a file: the runner loses lines if its stdout is a file
-	"$here/vmtest.sh" "${vm_options[@]}" -a "$2" -l "$console" -- \
+	"$here/$vm" "${vm_options[@]}" -a "$2" -l "$console" -- \
 		"$build/kselftest/run_kselftest.sh" "${@:3}" | tee "$tap"
 	status=${PIPESTATUS[0]}
-	((status == 0)) || echo "Bail out! vmtest.sh: exit status $status" | tee -a "$tap"
-	# A crash that hits nobody's test is a failure all the same
-	crash=$(grep -a -m 1 -E "$crashes" "$console") &&
+	((status == 0)) || echo "Bail out! $vm: exit status $status" | tee -a "$tap"
+	# A crash that hits nobody's test is a failure all the same; what the kernel
+	# thinks of itself before there is one is not of interest.
+	crash=$(sed '1,/ as init process/d' "$console" | grep -a -m 1 -E "$crashes") &&
 		echo "Bail out! in the kernel's log: $crash" | tee -a "$tap"
+	races "$console" | sed 's/^/Bail out! /' | tee -a "$tap"
+}
+
+# races FILE: the data races of mown's in a kernel's log; the kernel has its own, which
+# are not ours to mend. A race is mown's if one of the two accesses is made by mown, or by
+# a function that it calls.
+races()
+{
+	awk '/BUG: KCSAN: / { title = $0; within = 1; mowns = 0 }
+		within && / by (task|interrupt) / { depth = 0 }
+		within && /[a-z0-9_.]\+0x[0-9a-f]+\/0x/ && ++depth <= 2 && /\[mown\]/ { mowns = 1 }
+		within && /=====/ { if (mowns) print title; within = 0 }' "$1"
 }
 
 # Lines that no test may cause. mown's own reports begin with "BUG: mown:", and
 # the tests provoke those on purpose.
-crashes='Oops|general protection|kernel BUG at|WARNING: CPU'
+crashes='Oops|general protection|kernel BUG at|WARNING: '
 crashes+='|BUG: (unable|kernel|sleeping|scheduling|spinlock|soft|KASAN|KFENCE)'
 crashes+='|BUG [^:]+ \((Not t|T)ainted|list_(add|del) corruption|refcount_t:'
 crashes+='|rcu: .*(stall|self-detected)|blocked for more than|suspicious RCU'
+# Of lockdep, besides its warnings, UBSAN and DEBUG_OBJECTS
+crashes+='|\[ BUG: |BUG: MAX_LOCK|UBSAN: |ODEBUG: '
 
 here=$(cd "${0%/*}" && pwd -P)
 top=${here%/*}
@@ -137,7 +154,16 @@ while getopts ':k:m:o:t:T:h' opt; do
 	esac
 done
 shift $((OPTIND - 1))
-(($#)) || set -- plain slub_debug=slub_debug=FZPU
+# A kernel of our own has no modules, and does more by itself than slub_debug
+own=1 vm=vmtest.sh
+case $kernel in
+[0-9]* | sid) own=0 ;;
+uml*) vm=umltest.sh; export ARCH=um ;;
+esac
+if ((!$#)); then
+	set -- plain
+	((own)) || set -- plain slub_debug=slub_debug=FZPU
+fi
 vm_options+=(-k "$kernel")
 
 # The guest gets our PATH: Debian's own tools, not what the user has in $HOME
@@ -163,8 +189,12 @@ cd "$top" || exit 1
 attach=() others=()
 while IFS=: read -r _ name; do
 	case $name in
-	test_attach_load.py | test_no_ftrace.py) ;;
-	test_attach.py | test_fuzz.py | test_stock_*) attach+=(-t "mown:$name") ;;
+	test_attach_load.py | test_no_ftrace.py) continue ;;
+	test_ports.py | test_stock_*) ((own)) && continue ;;
+	esac
+	case $vm:$name in
+	vmtest.sh:test_attach.py | vmtest.sh:test_failslab.py | vmtest.sh:test_fuzz.py | \
+		vmtest.sh:test_stock_*) attach+=(-t "mown:$name") ;;
 	*) others+=(-t "mown:$name") ;;
 	esac
 done <"$build/kselftest/kselftest-list.txt"
@@ -177,10 +207,12 @@ for phase; do
 		run_phase "${phase%%=*}" "${args#=}" "${others[@]}"
 	fi
 done
-if ((!${#chosen[@]})); then
+# What comes now needs ftrace, which User-Mode Linux has not, or several machines.
+if [[ $vm == vmtest.sh ]] && ((!${#chosen[@]})); then
+	((own)) && attach+=(-t mown:test_zz_debug.py)
 	# Code is patched while both CPUs run it: see vmtest.sh
 	MOWN_ACCEL=tcg-single run_phase attach "" "${attach[@]}"
-	MOWN_ACCEL=tcg-single run_phase attach_slub_debug slub_debug=FZPU \
+	((own)) || MOWN_ACCEL=tcg-single run_phase attach_slub_debug slub_debug=FZPU \
 		-t mown:test_attach.py -t mown:test_fuzz.py
 	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=10 \
 		run_phase attach_load "" -t mown:test_attach_load.py

@@ -533,8 +533,9 @@ def case_log() -> str:
     return dmesg_since(CASE_MARK[0])
 
 
+# KCSAN reports races of the kernel's own as well: check.sh knows whose they are
 SPLAT_RE = re.compile(
-    r"BUG:(?! mown:)|BUG \S+ \(|Object already free|WARNING:|Oops|general protection|"
+    r"BUG:(?! mown:| KCSAN:)|BUG \S+ \(|Object already free|WARNING:|Oops|general protection|"
     r"KASAN|UBSAN|KFENCE|INFO: |Bad page|kernel tried to execute|list_(?:add|del) corruption|"
     r"Wrong slab cache|Kernel panic|scheduling while atomic|sleeping function")
 

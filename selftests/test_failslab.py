@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Any allocation of the slab allocator's may fail, mown's as well as its users'.
+
+The kernel is asked to fail them, which takes one with CONFIG_FAILSLAB: the Nth allocation from
+now, for every N that a piece of work has, or a share of all at random (MOWN_SEED repeats those).
+A user's call never fails where the same call without mown does not, mown's own work gives an
+error and can be done again, and the kernel has nothing to say but what failed.
+MOWN_FAIL_STEP=N fails each Nth allocation only of what loads a module, which has hundreds.
+"""
+import contextlib
+import ctypes
+import errno
+import functools
+import os
+import random
+from pathlib import Path
+from typing import Callable, Iterator, NamedTuple
+
+from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, load_mown, loaded,
+                       module_loaded, mown_path, ops, read_file, run_cases, skip_all, stats,
+                       unload, violations, wait_for, write_file)
+
+FAILSLAB = "/sys/kernel/debug/failslab"
+NTH = "/proc/thread-self/fail-nth"
+API, PLAIN, LEAKER = "mown_test_ops", "mown_plain_ops", "mown_dropin_leak"
+STEP = int(os.environ.get("MOWN_FAIL_STEP", "1"))
+SYS_DELETE_MODULE, SYS_FINIT_MODULE = 176, 313
+# More than a magazine has, so that a record is asked for
+ROUNDS = 40
+CALLS = 3000
+
+
+class Way(NamedTuple):
+    """A function that allocates, with its numbers, and what frees the object."""
+
+    function: str
+    numbers: tuple[int, ...]
+    release: str
+
+
+WAYS = [Way("kmalloc", (64,), "kfree"), Way("kzalloc", (5000,), "kfree"),
+        Way("kmemdup", (100,), "kfree"), Way("kstrdup", (20,), "kfree"),
+        Way("kvmalloc", (100,), "kvfree"), Way("vmalloc", (8192,), "vfree"),
+        Way("kmem_cache_alloc", (), "kmem_cache_free"),
+        Way("alloc_percpu", (), "free_percpu")]
+
+
+class Nth:
+    """The Nth allocation of this thread fails."""
+
+    def __init__(self) -> None:
+        self.fd = os.open(NTH, os.O_RDWR)
+
+    def arm(self, number: int) -> None:
+        """The next but NUMBER - 1 is to fail; none if it is 0."""
+        os.pwrite(self.fd, str(number).encode(), 0)
+
+    def spent(self) -> bool:
+        """Disarm. Has one failed?"""
+        left = int(os.pread(self.fd, 16, 0))
+        self.arm(0)
+        return not left
+
+
+@contextlib.contextmanager
+def nth() -> Iterator[Nth]:
+    """A failure to arm."""
+    what = Nth()
+    try:
+        yield what
+    finally:
+        what.arm(0)
+        os.close(what.fd)
+
+
+def fails(number: int, what: Nth, func: Callable[[], object]) -> tuple[bool, bool]:
+    """Whether FUNC fails and whether an allocation did, the NUMBERth of it."""
+    failed = False
+    what.arm(number)
+    try:
+        func()
+    except (OSError, MemoryError) as error:
+        failed = True
+        assert isinstance(error, MemoryError) or error.errno in (errno.ENOMEM, errno.EAGAIN), error
+    finally:
+        spent = what.spent()
+    return failed, spent
+
+
+def deny(way: Way, heap: Ops, what: Nth, number: int) -> tuple[int, bool]:
+    """What WAY gives if its NUMBERth allocation fails, and whether there is one."""
+    line = " ".join(("task", way.function, *map(str, way.numbers))).encode()
+    what.arm(number)
+    try:
+        os.pwrite(heap.fd, line, 0)
+    finally:
+        spent = what.spent()
+    return int(os.pread(heap.fd, 64, 0).split()[0], 16), spent
+
+
+def own_failures(way: Way, what: Nth) -> int:
+    """How many allocations the function makes without mown; it fails if one of them does."""
+    with ops(PLAIN) as heap:
+        heap.call(way.release, heap.call(way.function, *way.numbers).pointer)
+        for number in range(1, ROUNDS):
+            pointer, spent = deny(way, heap, what, number)
+            if pointer:
+                heap.call(way.release, pointer)
+            if not spent:
+                return number - 1
+    raise AssertionError(f"{way.function} allocates without end")
+
+
+def records_only() -> None:
+    """Where mown's allocation fails, and not the function's, the call succeeds."""
+    with nth() as what:
+        for way in WAYS:
+            own = own_failures(way, what)
+            hit = 0
+            with ops(API) as heap:
+                heap.call(way.release, heap.call(way.function, *way.numbers).pointer)
+                pointers = []
+                for _ in range(ROUNDS):
+                    pointer, spent = deny(way, heap, what, own + 1)
+                    assert pointer, f"{way.function} failed with mown's {own + 1}th allocation"
+                    hit += spent
+                    pointers.append(pointer)
+                assert hit, f"{way.function}: no allocation of mown's was there to fail"
+                for pointer in pointers:
+                    heap.call(way.release, pointer)
+                found = stats(API)
+                assert found["live"] == 0 and found["untracked"] == found["untracked_freed"], found
+
+
+@contextlib.contextmanager
+def share(percent: int, everybody: bool) -> Iterator[None]:
+    """A share of the allocations fail: of this process, or all that cannot wait."""
+    settings = {"probability": percent, "interval": 1, "times": 0xffffffff, "space": 0,
+                "verbose": 0, "task-filter": "N" if everybody else "Y",
+                "ignore-gfp-wait": "Y" if everybody else "N"}
+    before = {name: read_file(f"{FAILSLAB}/{name}").strip() for name in settings}
+    before["times"] = str(0xffffffff)
+    for name, value in settings.items():
+        write_file(f"{FAILSLAB}/{name}", str(value))
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            write_file(f"{FAILSLAB}/{name}", text)
+
+
+def at_random() -> None:
+    """Each result is no object, or one that can be freed; at the end the accounts balance."""
+    seed = int(os.environ.get("MOWN_SEED") or random.randrange(1 << 32))
+    print(f"# MOWN_SEED={seed}", flush=True)
+    rnd = random.Random(seed)
+    for percent in (1, 50):
+        for everybody in (False, True):
+            one_share(rnd, percent, everybody)
+
+
+def one_share(rnd: random.Random, percent: int, everybody: bool) -> None:
+    """The calls at random with PERCENT of the allocations failing."""
+    fd = os.open("/proc/self/make-it-fail", os.O_WRONLY)
+    with ops(API) as heap, contextlib.closing(os.fdopen(fd, "wb", 0)):
+        held: list[tuple[Way, int]] = []
+        denied = 0
+        with share(percent, everybody):
+            for _ in range(CALLS):
+                context = rnd.choice(("task", "softirq", "hardirq"))
+                if held and rnd.random() < 0.45:
+                    way, pointer = held.pop(rnd.randrange(len(held)))
+                    line = f"task {way.release} {pointer}"
+                else:
+                    way = rnd.choice(WAYS)
+                    if way.release in ("vfree", "free_percpu", "kvfree"):
+                        context = "task"
+                    line = " ".join((context, way.function, *map(str, way.numbers)))
+                os.pwrite(fd, b"1", 0)
+                try:
+                    os.pwrite(heap.fd, line.encode(), 0)
+                finally:
+                    os.pwrite(fd, b"0", 0)
+                if way.release in line.split():
+                    continue
+                pointer = int(os.pread(heap.fd, 64, 0).split()[0], 16)
+                if pointer:
+                    held.append((way, pointer))
+                else:
+                    denied += 1
+        assert denied or percent < 50, "none has failed"
+        for way, pointer in held:
+            heap.call(way.release, pointer)
+        found = stats(API)
+        assert found["live"] == 0 and found["untracked"] == found["untracked_freed"], found
+        assert not violations(), violations()[-1]
+
+
+def finit(path: Path, params: str = "") -> None:
+    """Load a module, in this thread: insmod would be another."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        if LIBC.syscall(SYS_FINIT_MODULE, fd, params.encode(), 0):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(fd)
+
+
+def nothing() -> None:
+    """There is nothing to undo."""
+
+
+def walk(what: Nth, func: Callable[[], object], undo: Callable[[], object],
+         step: int = 1) -> int:
+    """Fail the allocations of FUNC one by one; it must do at last. How many failed."""
+    number = 1
+    while True:
+        failed, spent = fails(number, what, func)
+        assert spent or not failed, f"failed with no allocation failing before the {number}th"
+        undo()
+        if not spent:
+            return number // step
+        number += step
+
+
+def gone(name: str) -> None:
+    """Unload the module, and see that nothing of it stays."""
+    unload([name])
+    for top in (DEBUGFS, f"{SYSFS}/modules"):
+        assert not os.path.exists(f"{top}/{name}"), f"{top}/{name} is left"
+
+
+def loads() -> None:
+    """mown itself, a user of its API and one of the drop-in come, or do not and leave nothing."""
+    mown = mown_path()
+    if mown is None:
+        raise Skip("mown was not loaded from a file")
+    with nth() as what:
+        for name, path, params in ((API, MODULES / f"{API}.ko", ""),
+                                   (LEAKER, MODULES / f"{LEAKER}.ko", "small=2"),
+                                   ("mown", mown, "")):
+            unload([name])
+            count = walk(what, functools.partial(finit, path, params),
+                         functools.partial(gone, name), STEP)
+            print(f"# {name}: {count} allocations failed", flush=True)
+            if name == "mown":
+                assert not os.path.exists(SYSFS) and not os.path.exists(DEBUGFS)
+                load_mown()
+
+
+def unloads() -> None:
+    """A user goes while allocations fail: its account is drawn up, or mown says that it is not."""
+    with nth() as what:
+        for number in range(1, 30):
+            finit(MODULES / f"{LEAKER}.ko", "small=3")
+            fails(number, what, functools.partial(remove, LEAKER))
+            assert not module_loaded(LEAKER) and not os.path.exists(f"{DEBUGFS}/{LEAKER}")
+
+
+def remove(name: str) -> None:
+    """Unload a module, in this thread."""
+    if LIBC.syscall(SYS_DELETE_MODULE, name.encode(), os.O_NONBLOCK):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def read_raw(path: str) -> None:
+    """Read a file without Python's own buffers, which are memory as well."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        while os.read(fd, 65536):
+            pass
+    finally:
+        os.close(fd)
+
+
+def knobs() -> None:
+    """Files read and knobs written: an error, or what was asked for."""
+    with nth() as what, loaded(LEAKER, small=200):
+        for top in (SYSFS, DEBUGFS):
+            for path, _, names in os.walk(top):
+                for name in names:
+                    file = f"{path}/{name}"
+                    if os.stat(file).st_mode & 0o400:
+                        walk(what, functools.partial(read_raw, file), nothing)
+        for name, text in (("stack_depth", "8"), ("history", "50"), ("quarantine_bytes", "100000"),
+                           ("policy/double_free", "panic"), ("clear", "1"),
+                           (f"modules/{LEAKER}/checkpoint", "mark"),
+                           (f"modules/{LEAKER}/policy/double_free", "warn")):
+            file = f"{SYSFS}/{name}"
+            before = "" if name in ("clear", f"modules/{LEAKER}/checkpoint") else \
+                read_file(file).strip()
+            walk(what, functools.partial(write_file, file, text), nothing)
+            if before.isdigit():
+                write_file(file, before)
+
+
+def attach() -> None:
+    """attach and detach, of a name and of a module that is there."""
+    if not os.path.exists(f"{SYSFS}/attach"):
+        raise Skip("this mown cannot attach")
+
+    def detach() -> None:
+        if os.path.exists(f"{SYSFS}/modules/{PLAIN}") or PLAIN in read_file(f"{DEBUGFS}/attached"):
+            write_file(f"{SYSFS}/detach", PLAIN)
+        wait_for(lambda: not os.path.exists(f"{DEBUGFS}/{PLAIN}"), 30, "the owner to go")
+
+    with nth() as what:
+        for there in (False, True):
+            with loaded(PLAIN) if there else contextlib.nullcontext():
+                walk(what, functools.partial(write_file, f"{SYSFS}/attach", PLAIN), detach)
+
+
+CASES = [
+    ("mown's own allocations fail, and no call does", records_only),
+    ("a share of all allocations fails", at_random),
+    ("mown's files are read and written", knobs),
+    ("a module is attached", attach),
+    ("modules come", loads),
+    ("modules go", unloads),
+]
+
+if __name__ == "__main__":
+    if not os.path.exists(FAILSLAB):
+        skip_all("the kernel cannot make allocations fail: no CONFIG_FAILSLAB")
+    run_cases(CASES, modules=(API, PLAIN, LEAKER))
