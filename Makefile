@@ -21,6 +21,7 @@ help:
 	@echo 'make demo             see mown at work in a virtual machine'
 	@echo 'make check            run all tests in a virtual machine'
 	@echo 'make check-debug      ... on a kernel that checks itself (builds it first)'
+	@echo 'make check-matrix     ... on Linux 6.1, 6.12 and newest; makes the table of README.md'
 	@echo 'make check-kcsan      ... for data races'
 	@echo 'make check-uml        ... on User-Mode Linux, with failing allocations'
 	@echo 'make soak             run the random tests for two hours'
@@ -72,6 +73,10 @@ check-debug: export MOWN_FAIL_STEP ?= 10
 check-debug: guest-setup
 	selftests/check.sh -k $(KERNEL) -m 2048 -o 1800 -t 7200
 
+# The suite on other kernels; the results become the table in README.md
+check-matrix:
+	selftests/matrix.py $(NAMES)
+
 # What runs on several CPUs at once, where data races are looked for
 check-kcsan: KERNEL = kcsan
 check-kcsan: export MOWN_OPS ?= 10000
@@ -84,7 +89,8 @@ check-kcsan: guest-setup
 check-uml: KERNEL = uml-debug
 check-uml: export ARCH = um
 check-uml: guest-setup
-	selftests/check.sh -k $(KERNEL)
+	selftests/check.sh -k $(KERNEL) -o 1200 -T test_no_ftrace.py -T test_failslab.py \
+		-T test-policy.sh -T test-unload.sh -T test_zz_debug.py plain
 
 # A million operations against the model, half an hour of stress, and a hundred
 # rounds of each kind of coming and going
@@ -141,6 +147,6 @@ static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
 .PHONY: help modules install clean guest-setup demo check check-debug check-kcsan check-uml \
-	check-model check-compile soak fuzz sweep bench bench-native coverage static
+	check-matrix 	check-model check-compile soak fuzz sweep bench bench-native coverage static
 .DEFAULT_GOAL := modules
 endif

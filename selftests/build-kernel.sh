@@ -26,7 +26,7 @@ kernel_parts()
 	kasan) arch=x86 targets=(bzImage) fragments=(x86 kasan) ;;
 	clang) arch=x86 targets=(bzImage) fragments=(x86) by=(LLVM=1) ;;
 	uml) arch=um targets=(linux) fragments=(uml) ;;
-	uml-debug) arch=um targets=(linux) fragments=(uml kasan kmemleak debug) ;;
+	uml-debug) arch=um targets=(linux) fragments=(uml kasan kmemleak debug uml-debug) ;;
 	uml-kmemleak) arch=um targets=(linux) fragments=(uml kmemleak) ;;
 	uml-kasan) arch=um targets=(linux) fragments=(uml kasan) ;;
 	# Not to be run, but to compile modules for

@@ -20,8 +20,9 @@ added to the kernel's command line; without any, these are run:
 
 and then what attaches (test_attach*.py, test_failslab.py, test_fuzz.py, test_stock_*.py), and
 what needs no guest or several. A kernel that build-kernel.sh makes has no modules, and is
-checked by more than slub_debug: without test_stock_*, test_ports.py and those phases. Under
-User-Mode Linux only the phase plain is run.
+checked by more than slub_debug: without test_stock_*, test_ports.py and those phases. With
+slub_debug only those are run in which the allocator has a say. Under User-Mode Linux only
+what -T names can be run.
 
   -k KERNEL   see vmtest.sh and umltest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
@@ -110,7 +111,7 @@ run_phase()
 	((status == 0)) || echo "Bail out! $vm: exit status $status" | tee -a "$tap"
 	# A crash that hits nobody's test is a failure all the same; what the kernel
 	# thinks of itself before there is one is not of interest.
-	crash=$(sed '1,/ as init process/d' "$console" | grep -a -m 1 -E "$crashes") &&
+	crash=$(sed '1,/selftests begin$/d' "$console" | grep -a -m 1 -E "$crashes") &&
 		echo "Bail out! in the kernel's log: $crash" | tee -a "$tap"
 	races "$console" | sed 's/^/Bail out! /' | tee -a "$tap"
 }
@@ -185,40 +186,60 @@ export MOWN_OUTSIDE=$build/outside MOWN_PORTS=$build/ports/linux
 export MOWN_TEST_MODULES=$build/kselftest/mown/test_modules
 
 cd "$top" || exit 1
-# All tests, as options of the runner: those of attach, and the others
-attach=() others=()
+# All tests, as options of the runner: those of attach, the others, and of these the ones
+# in which the allocator has a say
+attach=() others=() slab=()
 while IFS=: read -r _ name; do
 	case $name in
 	test_attach_load.py | test_no_ftrace.py) continue ;;
 	test_ports.py | test_stock_*) ((own)) && continue ;;
 	esac
-	case $vm:$name in
-	vmtest.sh:test_attach.py | vmtest.sh:test_failslab.py | vmtest.sh:test_fuzz.py | \
-		vmtest.sh:test_stock_*) attach+=(-t "mown:$name") ;;
-	*) others+=(-t "mown:$name") ;;
+	case $name in
+	test_attach.py | test_failslab.py | test_fuzz.py | test_stock_*)
+		attach+=(-t "mown:$name")
+		continue
+		;;
+	test-faces.sh | test-policy.sh | test-unload.sh | test_bad_input.py | test_fail_sweep.py | \
+		test_knobs.py | test_ports.py | test_stacks.py | test_trace.py | test_zz_*) ;;
+	*) slab+=(-t "mown:$name") ;;
 	esac
+	others+=(-t "mown:$name")
 done <"$build/kselftest/kselftest-list.txt"
-((${#chosen[@]})) || on_host build "$here/build-test.sh" "$kdir" "$top"
-for phase; do
-	args=${phase#"${phase%%=*}"}
-	if ((${#chosen[@]})); then
-		run_phase "${phase%%=*}" "${args#=}" "${chosen[@]}"
-	else
-		run_phase "${phase%%=*}" "${args#=}" "${others[@]}"
-	fi
-done
-# What comes now needs ftrace, which User-Mode Linux has not, or several machines.
-if [[ $vm == vmtest.sh ]] && ((!${#chosen[@]})); then
-	((own)) && attach+=(-t mown:test_zz_debug.py)
-	# Code is patched while both CPUs run it: see vmtest.sh
-	MOWN_ACCEL=tcg-single run_phase attach "" "${attach[@]}"
-	((own)) || MOWN_ACCEL=tcg-single run_phase attach_slub_debug slub_debug=FZPU \
+((own)) && attach+=(-t mown:test_zz_debug.py)
+
+# What attaches or needs several machines: it keeps one CPU of ours busy
+check_attach()
+{
+	local -x MOWN_ACCEL=tcg-single # Code is patched while both CPUs run it: see vmtest.sh
+
+	run_phase attach "" "${attach[@]}"
+	((own)) || run_phase attach_slub_debug slub_debug=FZPU \
 		-t mown:test_attach.py -t mown:test_fuzz.py
-	MOWN_ACCEL=tcg-single MOWN_ATTACH_ROUNDS=10 \
-		run_phase attach_load "" -t mown:test_attach_load.py
-	build_without_ftrace || die "mown does not build without ftrace"
+	MOWN_ATTACH_ROUNDS=10 run_phase attach_load "" -t mown:test_attach_load.py
 	MOWN_KO=$build/without_ftrace/src/mown.ko run_phase no_ftrace "" -t mown:test_no_ftrace.py
-	on_host panic "$here/panic-test.sh" "$kernel"
+	on_host panic env -u MOWN_ACCEL "$here/panic-test.sh" "$kernel"
+}
+
+# Side by side with the others; what it says comes at its end
+beside=0
+if ((!${#chosen[@]})); then
+	on_host build "$here/build-test.sh" "$kdir" "$top"
+	build_without_ftrace || die "mown does not build without ftrace"
+	check_attach >"$log/attach.out" 2>&1 &
+	beside=$!
+	trap 'trap - TERM; kill 0' INT TERM
+fi
+for phase; do
+	tests=("${others[@]}")
+	((${#chosen[@]})) && tests=("${chosen[@]}")
+	[[ ${#chosen[@]} -eq 0 && $phase == slub_debug=* ]] && tests=("${slab[@]}")
+	args=${phase#"${phase%%=*}"}
+	run_phase "${phase%%=*}" "${args#=}" "${tests[@]}"
+done
+if ((beside)); then
+	echo "check: waiting for what attaches"
+	wait "$beside"
+	cat "$log/attach.out"
 fi
 echo
 python3 "$here/tap.py" "$log"/*.tap

@@ -471,6 +471,52 @@ def little_memory(left: int) -> Iterator[None]:
         LIBC.munlockall()
 
 
+# ---- Records ----
+
+DENIER = "mown_plain_norecords"
+
+
+@contextlib.contextmanager
+def denier() -> Iterator[None]:
+    """mown's calls can be denied; nobody's whose text is behind mown's, and is there."""
+    start = int(read_file("/sys/module/mown/sections/.text"), 0)
+    size = next(int(line.split()[1]) for line in read_file("/proc/modules").splitlines()
+                if line.startswith("mown "))
+    # Of its size no more is text, and newer kernels put modules' texts side by side.
+    for line in read_file("/proc/kallsyms").splitlines():
+        addr, kind, *name = line.split()
+        if kind in "tT" and name[-1] != "[mown]" and int(addr, 16) > start:
+            size = min(size, int(addr, 16) - start)
+    with loaded(DENIER, start=start, size=size):
+        yield
+
+
+def no_records(denied: bool) -> None:
+    """While the denier is there: mown gets no records from its cache."""
+    write_file(f"/sys/module/{DENIER}/parameters/deny", str(int(denied)))
+
+
+def untracked(heap: Ops, owner: str, size: int, number: int) -> list[int]:
+    """So many objects of OWNER's that have no record, as there was no memory for one.
+
+    Those that have one, as some records are at hand, are freed again; the denier must be there.
+    """
+    context = "hardirq"  # Who cannot wait is not given a record by another way
+    found: list[int] = []
+    recorded = []
+    no_records(True)
+    while len(found) < number:
+        before = stats(owner)["untracked"]
+        pointer = heap.call("kmalloc", size, context=context).pointer
+        assert pointer, "an allocation failed for want of a record"
+        (found if stats(owner)["untracked"] > before else recorded).append(pointer)
+        assert len(recorded) < 200, "all objects have records"
+    no_records(False)
+    for pointer in recorded:
+        heap.call("kfree", pointer, context=context)
+    return found
+
+
 # ---- The kernel's log ----
 
 class Mark:

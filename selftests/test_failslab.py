@@ -17,7 +17,7 @@ import random
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, load_mown, loaded,
+from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, global_stats, load_mown, loaded,
                        module_loaded, mown_path, ops, read_file, run_cases, skip_all, stats,
                        unload, violations, wait_for, write_file)
 
@@ -29,6 +29,8 @@ SYS_DELETE_MODULE, SYS_FINIT_MODULE = 176, 313
 # More than a magazine has, so that a record is asked for
 ROUNDS = 40
 CALLS = 3000
+# device_add() says EINVAL if there was no memory for the device's name.
+FAILURES = (errno.ENOMEM, errno.EAGAIN, errno.EINVAL)
 
 
 class Way(NamedTuple):
@@ -44,6 +46,19 @@ WAYS = [Way("kmalloc", (64,), "kfree"), Way("kzalloc", (5000,), "kfree"),
         Way("kvmalloc", (100,), "kvfree"), Way("vmalloc", (8192,), "vfree"),
         Way("kmem_cache_alloc", (), "kmem_cache_free"),
         Way("alloc_percpu", (), "free_percpu")]
+
+
+@contextlib.contextmanager
+def settings(values: dict[str, str]) -> Iterator[None]:
+    """How allocations fail, for a while."""
+    before = {name: read_file(f"{FAILSLAB}/{name}").strip() for name in values}
+    for name, value in values.items():
+        write_file(f"{FAILSLAB}/{name}", value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            write_file(f"{FAILSLAB}/{name}", value)
 
 
 class Nth:
@@ -65,13 +80,14 @@ class Nth:
 
 @contextlib.contextmanager
 def nth() -> Iterator[Nth]:
-    """A failure to arm."""
+    """A failure to arm; what may wait can fail as well, and the log is not filled by it."""
     what = Nth()
-    try:
-        yield what
-    finally:
-        what.arm(0)
-        os.close(what.fd)
+    with settings({"ignore-gfp-wait": "N", "verbose": "0"}):
+        try:
+            yield what
+        finally:
+            what.arm(0)
+            os.close(what.fd)
 
 
 def fails(number: int, what: Nth, func: Callable[[], object]) -> tuple[bool, bool]:
@@ -82,7 +98,8 @@ def fails(number: int, what: Nth, func: Callable[[], object]) -> tuple[bool, boo
         func()
     except (OSError, MemoryError) as error:
         failed = True
-        assert isinstance(error, MemoryError) or error.errno in (errno.ENOMEM, errno.EAGAIN), error
+        assert isinstance(error, MemoryError) or error.errno in FAILURES, \
+            f"{error}, as allocation {number} failed"
     finally:
         spent = what.spent()
     return failed, spent
@@ -133,21 +150,13 @@ def records_only() -> None:
                 assert found["live"] == 0 and found["untracked"] == found["untracked_freed"], found
 
 
-@contextlib.contextmanager
-def share(percent: int, everybody: bool) -> Iterator[None]:
+def share(percent: int, everybody: bool) -> contextlib.AbstractContextManager[None]:
     """A share of the allocations fail: of this process, or all that cannot wait."""
-    settings = {"probability": percent, "interval": 1, "times": 0xffffffff, "space": 0,
-                "verbose": 0, "task-filter": "N" if everybody else "Y",
-                "ignore-gfp-wait": "Y" if everybody else "N"}
-    before = {name: read_file(f"{FAILSLAB}/{name}").strip() for name in settings}
-    before["times"] = str(0xffffffff)
-    for name, value in settings.items():
-        write_file(f"{FAILSLAB}/{name}", str(value))
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            write_file(f"{FAILSLAB}/{name}", text)
+    # The number of times counts down, -1 excepted, which only reads so.
+    write_file(f"{FAILSLAB}/times", str(0xffffffff))
+    return settings({"probability": str(percent), "interval": "1", "space": "0", "verbose": "0",
+                     "task-filter": "N" if everybody else "Y",
+                     "ignore-gfp-wait": "Y" if everybody else "N"})
 
 
 def at_random() -> None:
@@ -162,6 +171,7 @@ def at_random() -> None:
 
 def one_share(rnd: random.Random, percent: int, everybody: bool) -> None:
     """The calls at random with PERCENT of the allocations failing."""
+    write_file(f"{SYSFS}/clear", "1")
     fd = os.open("/proc/self/make-it-fail", os.O_WRONLY)
     with ops(API) as heap, contextlib.closing(os.fdopen(fd, "wb", 0)):
         held: list[tuple[Way, int]] = []
@@ -299,7 +309,7 @@ def knobs() -> None:
 
 def attach() -> None:
     """attach and detach, of a name and of a module that is there."""
-    if not os.path.exists(f"{SYSFS}/attach"):
+    if global_stats()["hooks"] == "none":
         raise Skip("this mown cannot attach")
 
     def detach() -> None:

@@ -2,34 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Records when there is no memory for them: magazines first, then untracked, and nothing fails."""
 import os
-from typing import Iterator
-from contextlib import contextmanager
 
-from ksft_mown import (SYSFS, loaded, ops, read_file, run_cases, stats, violations, wait_for,
-                       write_file)
+from ksft_mown import (DENIER, SYSFS, denier, no_records, ops, run_cases, stats, violations,
+                       wait_for, write_file)
 
-API, DENIER = "mown_test_ops", "mown_plain_norecords"
-DENY = f"/sys/module/{DENIER}/parameters/deny"
+API = "mown_test_ops"
 # A magazine that a task has filled has as many left at least
 AT_HAND = 15
 MOST = 200
 # One call of each kind of record: an object, one of a cache, one of a device
 CALLS = {"kmalloc": ((64,), "kfree"), "kmem_cache_alloc": ((), "kmem_cache_free")}
-
-
-@contextmanager
-def denier() -> Iterator[None]:
-    """mown's calls can be denied; nobody's whose text is behind mown's, and is there."""
-    start = int(read_file("/sys/module/mown/sections/.text"), 0)
-    size = next(int(line.split()[1]) for line in read_file("/proc/modules").splitlines()
-                if line.startswith("mown "))
-    # Of its size no more is text, and newer kernels put modules' texts side by side.
-    for line in read_file("/proc/kallsyms").splitlines():
-        addr, kind, *name = line.split()
-        if kind in "tT" and name[-1] != "[mown]" and int(addr, 16) > start:
-            size = min(size, int(addr, 16) - start)
-    with loaded(DENIER, start=start, size=size):
-        yield
 
 
 def magazines() -> None:
@@ -42,7 +24,7 @@ def magazines() -> None:
             heap.call(release, heap.call(name, *numbers).pointer)
             before = stats(API)
             objects = []
-            write_file(DENY, "1")
+            no_records(True)
             while stats(API)["untracked"] < before["untracked"] + 20 and len(objects) < MOST:
                 result = heap.call(name, *numbers, context="hardirq")
                 assert result.pointer and result.context == "hardirq", result
@@ -53,7 +35,7 @@ def magazines() -> None:
             # Nor does a task's allocation fail
             objects.append(heap.call(name, *numbers).pointer)
             assert objects[-1]
-            write_file(DENY, "0")
+            no_records(False)
             for pointer in objects:
                 heap.call(release, pointer, context="hardirq")
             after = stats(API)

@@ -5,15 +5,17 @@
 A record is true as long as every free of its object is seen. These are the
 cases where one was not, or where a true record looked wrong.
 """
+import os
 import subprocess
 from typing import Callable
 
-from ksft_mown import (SYSFS, Skip, exits, insmod, little_memory, load_mown, loaded,
-                       module_loaded, ops, read_file, rmmod, run_cases, stats, violations,
-                       wait_for, write_file)
+from ksft_mown import (DENIER, SYSFS, denier, exits, insmod, load_mown, loaded, module_loaded,
+                       ops, read_file, rmmod, run_cases, stats, untracked, violations, wait_for,
+                       write_file)
 
 WORLD = "mown_plain_world"
 TRUST = "mown_test_trust"
+API, DROPIN = "mown_test_ops", "mown_dropin_ops"
 GIVER = "mown_dropin_giver"
 ASYNC = "mown_plain_async"
 PARAMETERS = "/sys/module/{}/parameters/{}"
@@ -83,30 +85,31 @@ def string_with_nul() -> None:
 
 def untracked_resized() -> None:
     """Resizing an object without a record does not use up its right to be freed."""
-    with loaded(WORLD), little_memory(64 << 20), loaded(TRUST, what="resize"):
-        counts = stats(TRUST)
-        if not counts["untracked"] or parameter(TRUST, "done") != "Y":
-            raise Skip("every object had a record, or the last one moved")
-        assert counts["untracked_freed"] == counts["untracked"], f"{counts}"
+    os.sched_setaffinity(0, {0})
+    with ops(API) as heap, denier():
+        for pointer in untracked(heap, API, 64, 20):
+            assert heap.call("krealloc", pointer, 12).pointer == pointer
+            heap.call("kfree", pointer)
+        counts = stats(API)
+        assert counts["untracked_freed"] == counts["untracked"] == 20, f"{counts}"
         assert counts["unknown_frees"] == 0, f"{counts}"
         assert counts["live"] == 0, f"{counts}"
 
 
 def untracked_not_lent() -> None:
     """Another module's lawful frees do not use up a module's own, which would be refused then."""
+    os.sched_setaffinity(0, {0})
     write_file(f"{SYSFS}/clear", "1")
-    with loaded(WORLD), ops("mown_dropin_ops") as other:
-        with little_memory(64 << 20):
-            insmod(TRUST, what="lend")
-        before = stats(TRUST)
-        if before["untracked"] == before["untracked_freed"] or parameter(TRUST, "done") != "Y":
-            rmmod(TRUST)
-            raise Skip("every object had a record")
+    with ops(API) as heap, ops(DROPIN) as other, denier():
+        pointers = untracked(heap, API, 64, 20)
+        before = stats(API)
         for _ in range(10):
             other.call("kfree", other.call("raw_kmalloc", 100).pointer)
-        assert stats("mown_dropin_ops")["unknown_passed"] == 10, stats("mown_dropin_ops")
-        assert stats(TRUST) == before, f"{stats(TRUST)}, not {before}"
-        rmmod(TRUST)
+        assert stats(DROPIN)["unknown_passed"] == 10, stats(DROPIN)
+        assert stats(API) == before, f"{stats(API)}, not {before}"
+        for pointer in pointers:
+            heap.call("kfree", pointer)
+        assert stats(API)["untracked_freed"] == 20, stats(API)
     assert not violations(), violations()
 
 
@@ -156,4 +159,4 @@ CASES: list[tuple[str, Callable[[], None]]] = [
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, [TRUST, GIVER, "mown_test_ops", "mown_dropin_ops", ASYNC, WORLD])
+    run_cases(CASES, [TRUST, GIVER, API, DROPIN, ASYNC, WORLD, DENIER])

@@ -65,9 +65,7 @@ def scan() -> list[Lost]:
         write_file(KMEMLEAK, "scan")
     found = []
     for text in re.split(r"^(?=unreferenced object )", read_file(KMEMLEAK), flags=re.M)[1:]:
-        frames = re.findall(r"^ +\[<[0-9a-f]+>\] (.*)$", text, re.M)
-        assert frames, f"not a report of kmemleak's: {text}"
-        found.append(Lost(frames, text))
+        found.append(Lost(re.findall(r"^ +\[<[0-9a-f]+>\] (.*)$", text, re.M), text))
     return found
 
 
@@ -91,6 +89,9 @@ def finds() -> None:
 
 def nothing_lost() -> None:
     """Of mown's own memory nothing is lost, neither while it is loaded nor when it has gone."""
+    lost = scan()
+    if lost and not any(one.frames for one in lost):
+        raise Skip("kmemleak knows no stacks here")
     symbols = Symbols()
     for word in ("loaded", "gone"):
         lost = [one.text for one in scan() if symbols.own(one)]

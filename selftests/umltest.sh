@@ -69,6 +69,7 @@ cd /run/umltest
 $bb mkfifo /run/1 /run/2
 $bb cat /run/1 >out & cat1=$!
 $bb cat /run/2 >err & cat2=$!
+echo "selftests begin" >/dev/kmsg
 $bb setsid $bb sh command </dev/null >/run/1 2>/run/2
 rc=$?
 wait $cat1 $cat2

@@ -122,6 +122,7 @@ done
 $bb mkfifo /run/vmtest/1 /run/vmtest/2
 $bb dd bs=32k if=/run/vmtest/1 of=$out 2>/dev/null & dd1=$!
 $bb dd bs=32k if=/run/vmtest/2 of=$err 2>/dev/null & dd2=$!
+echo "selftests begin" >/dev/kmsg
 $bb setsid /bin/bash /run/vmtest/command </dev/null >/run/vmtest/1 2>/run/vmtest/2
 rc=$?
 # Processes left behind would hold the pipes open

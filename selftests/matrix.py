@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Run the tests on other kernels, and write what came of it into the table in README.md.
+
+    matrix.py [NAME...]
+
+Without a NAME, on Debian's kernels: 6.1, 6.12 and sid's newest. The output is passed on; the last
+line of each run, and the kernel's version, become its row of the table, the others stay as they
+are. Exits with 1 if anything failed.
+"""
+import datetime
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple, Sequence
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent
+README = TOP / "README.md"
+TABLE = re.compile(r"(?<=\n\| --- \| --- \| --- \| ---: \| ---: \| ---: \| ---: \|\n)(?:\|.*\n)*")
+LAST = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
+
+
+class Run(NamedTuple):
+    """What make is told, and the kernel that vmtest.sh knows by this name."""
+
+    kernel: str
+    make: tuple[str, ...]
+
+
+DEBIAN = ("6.1", "6.12", "sid")
+RUNS = {kernel: Run(kernel, ("check", f"KERNEL={kernel}")) for kernel in DEBIAN}
+RUNS |= {"debug": Run("debug", ("check-debug",)), "kcsan": Run("kcsan", ("check-kcsan",)),
+         "uml-debug": Run("uml-debug", ("check-uml",))}
+
+
+def run(what: Run) -> tuple[int, int, int]:
+    """Run it; how many passed, failed and were skipped."""
+    numbers = (0, 1, 0)
+    with subprocess.Popen(["make", "-C", TOP, "--no-print-directory", *what.make], text=True,
+                          stdout=subprocess.PIPE, errors="replace") as make:
+        assert make.stdout
+        for line in make.stdout:
+            print(line, end="", flush=True)
+            match = LAST.match(line.rstrip())
+            if match:
+                numbers = (int(match[1]), int(match[2]), int(match[3]))
+    if make.returncode and not numbers[1]:
+        numbers = (numbers[0], 1, numbers[2])
+    return numbers
+
+
+def record(what: Run, numbers: Sequence[int], seconds: float) -> None:
+    """Put the row in its place; one of the same command is replaced."""
+    version = subprocess.run([HERE / "vmtest.sh", "-k", what.kernel, "--kver"], check=True,
+                             text=True, stdout=subprocess.PIPE).stdout.strip()
+    command = f"| `make {' '.join(what.make)}` |"
+    row = (f"{command} {version} | {datetime.date.today()} | " +
+           " | ".join(map(str, numbers)) + f" | {seconds / 60:.0f} |\n")
+    text = README.read_text(encoding="utf-8")
+    found = TABLE.search(text)
+    assert found, f"{README} has no table"
+    rows = [line for line in found[0].splitlines(True) if not line.startswith(command)] + [row]
+    README.write_text(text[:found.start()] + "".join(rows) + text[found.end():], encoding="utf-8")
+
+
+def main(names: Sequence[str]) -> int:
+    """Run them one after the other."""
+    unknown = [name for name in names if name not in RUNS]
+    if unknown:
+        print(f"matrix: {' '.join(unknown)}: not one of {' '.join(RUNS)}", file=sys.stderr)
+        return 2
+    failed = 0
+    for name in names or DEBIAN:
+        start = time.monotonic()
+        numbers = run(RUNS[name])
+        record(RUNS[name], numbers, time.monotonic() - start)
+        failed += numbers[1]
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
