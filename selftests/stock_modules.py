@@ -38,6 +38,9 @@ STAYS = {"drbg", "jitterentropy_rng", "sha512_generic", "sha512_ssse3", "sha3_ge
 # Tools make nodes in /dev themselves, there is nobody to do it for them
 os.environ.update(DM_DISABLE_UDEV="1", MDADM_NO_UDEV="1")
 
+# Seconds within which the kernel does in the background what it has to, on a busy machine
+PATIENCE = 60
+
 # Modules that were attached, loaded, used and unloaded
 SEEN: set[str] = set()
 
@@ -89,9 +92,9 @@ def is_there(path: str) -> bool:
     return True
 
 
-def wait_path(path: str, seconds: float = 20) -> str:
+def wait_path(path: str) -> str:
     """PATH once it is there."""
-    wait_for(lambda: is_there(path), seconds, path)
+    wait_for(lambda: is_there(path), PATIENCE, path)
     return path
 
 
@@ -142,7 +145,7 @@ def unload_once(before: Iterable[str]) -> bool:
 
 def unload_since(before: Iterable[str]) -> None:
     """Unload all modules that were not there BEFORE; they must go."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while not unload_once(before):
         # What the kernel takes down in the background holds modules for some time
         left = {name: users for name, users in modules_now().items()
@@ -157,7 +160,7 @@ def account(name: str) -> ExitBlock:
     """The newest account of the module; objects may be freed late, so with some patience."""
     assert exits(name), f"{name} is gone, but has no account"
     with contextlib.suppress(AssertionError):
-        wait_for(lambda: exits(name)[-1].left == 0, 15, name)
+        wait_for(lambda: exits(name)[-1].left == 0, PATIENCE, name)
     return exits(name)[-1]
 
 
@@ -353,5 +356,5 @@ def in_thread(func: Callable[..., object], *args: object) -> Iterator[threading.
     thread = threading.Thread(target=func, args=args, daemon=True)
     thread.start()
     yield thread
-    thread.join(20)
+    thread.join(PATIENCE)
     assert not thread.is_alive(), f"{func} does not end"

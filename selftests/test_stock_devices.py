@@ -120,7 +120,7 @@ def use_mass_storage() -> None:
                             "functions/mass_storage.0/lun.0/file": f"{work}/image",
                             "UDC": os.listdir("/sys/class/udc")[0]})
         try:
-            with open(wait_path("/dev/sda", 40), "r+b") as disk:
+            with open(wait_path("/dev/sda"), "r+b") as disk:
                 disk.write(b"stick" * 100000)
         finally:
             write_tree(gadget, {"UDC": "\n"})
@@ -146,7 +146,7 @@ def use_usbip() -> None:
         write_file(f"{vudc}/usbip_sockfd", f"{one.fileno()}\n")
         write_file(f"{vhci}/attach", f"0 {two.fileno()} 65538 3\n")
     try:
-        wait_path("/dev/ttyACM0", 40)
+        wait_path("/dev/ttyACM0")
     finally:
         write_file(f"{vhci}/detach", "0\n")
         with contextlib.suppress(OSError):

@@ -8,8 +8,8 @@ import struct
 from typing import Iterator
 
 from ksft_mown import Ktap, LIBC, command, violations, write_file
-from stock_modules import (SYSFS, Case, attached, file_text, in_thread, ioctl, mounted, run,
-                           run_stock, sparse, work_dir)
+from stock_modules import (PATIENCE, SYSFS, Case, attached, file_text, in_thread, ioctl, mounted,
+                           run, run_stock, sparse, work_dir)
 
 # ---- Files ----
 
@@ -312,7 +312,7 @@ def use_jffs2() -> None:
 def rpc_null() -> None:
     """Ask the NFS server whether it is there, and hear that it is."""
     call = struct.pack(">10I", 0x6d6f776e, 0, 2, 100003, 4, 0, 0, 0, 0, 0)
-    with socket.create_connection(("127.0.0.1", 2049), timeout=20) as link:
+    with socket.create_connection(("127.0.0.1", 2049), timeout=PATIENCE) as link:
         link.sendall(struct.pack(">I", 1 << 31 | len(call)) + call)
         answer = link.recv(100)
     assert answer[4:12] == struct.pack(">II", 0x6d6f776e, 1), answer
