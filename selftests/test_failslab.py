@@ -17,8 +17,8 @@ import random
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, global_stats, load_mown, loaded,
-                       module_loaded, mown_path, ops, read_file, run_cases, skip_all, stats,
+from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, case_log, global_stats, load_mown,
+                       loaded, module_loaded, mown_path, ops, read_file, run_cases, skip_all, stats,
                        unload, violations, wait_for, write_file)
 
 FAILSLAB = "/sys/kernel/debug/failslab"
@@ -230,6 +230,7 @@ def walk(what: Nth, func: Callable[[], object], undo: Callable[[], object],
         failed, spent = fails(number, what, func)
         assert spent or not failed, f"failed with no allocation failing before the {number}th"
         undo()
+        case_log()
         if not spent:
             return number // step
         number += step
