@@ -147,6 +147,6 @@ static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
 .PHONY: help modules install clean guest-setup demo check check-debug check-kcsan check-uml \
-	check-matrix 	check-model check-compile soak fuzz sweep bench bench-native coverage static
+	check-matrix check-model check-compile soak fuzz sweep bench bench-native coverage static
 .DEFAULT_GOAL := modules
 endif

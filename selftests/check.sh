@@ -112,7 +112,9 @@ run_phase()
 	# A crash that hits nobody's test is a failure all the same; what the kernel
 	# thinks of itself before there is one is not of interest, nor that it warns when a
 	# test leaves it no memory for a module's trace events.
-	crash=$(sed '1,/selftests begin$/d; /event_define_fields/d' "$console" |
+	grep -aq 'selftests begin' "$console" ||
+		echo "Bail out! the kernel's log does not say where the tests begin" | tee -a "$tap"
+	crash=$(sed '1,/selftests begin/d; /event_define_fields/d' "$console" |
 		grep -a -m 1 -E "$crashes") &&
 		echo "Bail out! in the kernel's log: $crash" | tee -a "$tap"
 	races "$console" | sed 's/^/Bail out! /' | tee -a "$tap"
@@ -167,6 +169,7 @@ if ((!$#)); then
 	set -- plain
 	((own)) || set -- plain slub_debug=slub_debug=FZPU
 fi
+[[ $vm == vmtest.sh || ${#chosen[@]} -ne 0 ]] || die "User-Mode Linux wants the tests named: -T"
 vm_options+=(-k "$kernel")
 
 # The guest gets our PATH: Debian's own tools, not what the user has in $HOME
@@ -240,7 +243,7 @@ for phase; do
 done
 if ((beside)); then
 	echo "check: waiting for what attaches"
-	wait "$beside"
+	wait "$beside" || echo "Bail out! what attaches: exit status $?" | tee -a "$log/attach.tap"
 	cat "$log/attach.out"
 fi
 echo

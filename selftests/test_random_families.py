@@ -678,12 +678,16 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
         """The size up to which it stays where it is: for an object of a cache, the cache's."""
         if obj.family != "slab":
             return obj.usable
-        cache = self.model.find(obj.home) if isinstance(obj.home, int) else None
+        cache = self.cache_of(obj)
         return cache.room if cache else OWN_CACHE_SIZE
+
+    def cache_of(self, obj: Block) -> Optional[Block]:
+        """The cache that was created for it, if it is not the one that the module has anyway."""
+        return self.model.find(obj.home) if isinstance(obj.home, int) else None
 
     def is_constructed(self, obj: Block) -> bool:
         """Is it of a cache with a constructor? The kernel clears the rest of what shrinks."""
-        cache = self.model.find(obj.home) if isinstance(obj.home, int) else None
+        cache = self.cache_of(obj)
         return bool(cache) and "constructed" in (cache.kind if cache else "")
 
     def resized(self, caller: Owner, addr: int, size: int, new: int, way: Free,
