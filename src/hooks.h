@@ -45,7 +45,10 @@ MOWN_HOOK(kmem_cache_create_usercopy, MOWN_BY_CALLER);
 MOWN_HOOK(mempool_create, MOWN_BY_CALLER);
 MOWN_HOOK(mempool_create_node, MOWN_BY_CALLER);
 MOWN_HOOK(mempool_alloc, MOWN_BY_CALLER);
+/* Without nodes it is a part of its callers. */
+#ifdef CONFIG_NUMA
 MOWN_HOOK(alloc_pages, MOWN_BY_CALLER);
+#endif
 MOWN_HOOK(__alloc_pages, MOWN_BY_CALLER);
 MOWN_HOOK(__get_free_pages, MOWN_BY_CALLER);
 MOWN_HOOK(get_zeroed_page, MOWN_BY_CALLER);

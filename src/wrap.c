@@ -242,8 +242,10 @@ static void *mown_hooked_element(void *ptr, gfp_t gfp, const mempool_t *pool,
 MOWN_WRAP(void *, mempool_alloc, (mempool_t *pool, gfp_t gfp), (pool, gfp),
 	  mown_hooked_element(ret, gfp, pool, site))
 
+#ifdef CONFIG_NUMA
 MOWN_WRAP(struct page *, alloc_pages, (gfp_t gfp, unsigned int order),
 	  (gfp, order), mown_hooked_pages(ret, gfp, order, site))
+#endif
 MOWN_WRAP(struct page *, __alloc_pages,
 	  (gfp_t gfp, unsigned int order, int node, nodemask_t *mask),
 	  (gfp, order, node, mask), mown_hooked_pages(ret, gfp, order, site))

@@ -33,6 +33,9 @@ MODULE_PARM_DESC(late_ms, "if not 0, at exit the kernel gets an object that it f
 /* Called by the kernel when the module has gone, so not to be the drop-in's. */
 static void (*const late_free)(const void *ptr) = kfree;
 
+/* As is this, which nothing is to account for. */
+static unsigned long (*const kernels_page)(gfp_t gfp) = get_zeroed_page;
+
 /* Its first member, so that the timer's address is the object's. */
 struct late_object {
 	struct timer_list timer;
@@ -65,14 +68,23 @@ static noinline int free_at_once(void)
 static noinline void hand_over(void)
 {
 	struct late_object *object = kzalloc(sizeof(*object), GFP_KERNEL);
+	struct lock_class_key __maybe_unused *key;
 
 	if (!object)
 		return;
 	timer_setup(&object->timer, (void *)late_free, 0);
 #ifdef CONFIG_LOCKDEP
-	/* Its class would be of the module, which goes before the timer does. */
-	lockdep_init_map(&object->timer.lockdep_map, "late",
-			 &__lockdep_no_validate__, 0);
+	/*
+	 * Its class would be of the module, which goes before the timer does.
+	 * What has one of its own instead is lost.
+	 */
+	key = (struct lock_class_key *)kernels_page(GFP_KERNEL);
+	if (!key) {
+		kfree(object);
+		return;
+	}
+	lockdep_register_key(key);
+	lockdep_init_map(&object->timer.lockdep_map, "late", key, 0);
 #endif
 	mod_timer(&object->timer, jiffies + msecs_to_jiffies(late_ms));
 }
