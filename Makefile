@@ -22,6 +22,7 @@ help:
 	@echo 'make check            run all tests in a virtual machine'
 	@echo 'make check-debug      ... on a kernel that checks itself (builds it first)'
 	@echo 'make check-matrix     ... on Linux 6.1, 6.12 and newest; makes the table of README.md'
+	@echo 'make check-in-tree    ... with mown built into the kernel (KERNEL=in-tree-m: its module)'
 	@echo 'make check-kcsan      ... for data races'
 	@echo 'make check-uml        ... on User-Mode Linux, with failing allocations'
 	@echo 'make soak             run the random tests for two hours'
@@ -76,6 +77,12 @@ check-debug: guest-setup
 # The suite on other kernels; the results become the table in README.md
 check-matrix:
 	selftests/matrix.py $(NAMES)
+
+# The suite with mown in the kernel's source: where, see build-kernel.sh
+check-in-tree: KERNEL = in-tree
+check-in-tree:
+	selftests/setup.sh
+	selftests/check.sh -k $(KERNEL)
 
 # What runs on several CPUs at once, where data races are looked for
 check-kcsan: KERNEL = kcsan
@@ -146,7 +153,7 @@ check-compile:
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check check-debug check-kcsan check-uml \
-	check-matrix check-model check-compile soak fuzz sweep bench bench-native coverage static
+.PHONY: help modules install clean guest-setup demo check check-debug check-in-tree \
+	check-kcsan check-uml check-matrix check-model check-compile soak fuzz sweep bench bench-native coverage static
 .DEFAULT_GOAL := modules
 endif

@@ -11,8 +11,8 @@
 set -u
 
 # Names, in the order that they are told of
-NAMES=(debug kcsan kmemleak kasan clang uml uml-debug uml-kmemleak uml-kasan
-	arm64 i386 powerpc s390)
+NAMES=(debug kcsan kmemleak kasan clang in-tree in-tree-m uml uml-debug uml-kmemleak
+	uml-kasan arm64 i386 powerpc s390)
 
 # kernel_parts NAME: set arch, the targets of make, the fragments of config.d that
 # are merged, of which the later wins, and by what else it is built
@@ -25,6 +25,9 @@ kernel_parts()
 	kmemleak) arch=x86 targets=(bzImage) fragments=(x86 kmemleak) ;;
 	kasan) arch=x86 targets=(bzImage) fragments=(x86 kasan) ;;
 	clang) arch=x86 targets=(bzImage) fragments=(x86) by=(LLVM=1) ;;
+	# With mown in its source
+	in-tree) arch=x86 targets=(bzImage) fragments=(x86 in-tree) ;;
+	in-tree-m) arch=x86 targets=(bzImage) fragments=(x86 in-tree-m) ;;
 	uml) arch=um targets=(linux) fragments=(uml) ;;
 	uml-debug) arch=um targets=(linux) fragments=(uml kasan kmemleak debug uml-debug) ;;
 	uml-kmemleak) arch=um targets=(linux) fragments=(uml kmemleak) ;;
@@ -69,7 +72,7 @@ say()
 # need_tools: what setup.sh installs
 need_tools()
 {
-	local tool missing=() tools=(bc bison flex gcc make perl tar xz)
+	local tool missing=() tools=(bc bison flex gcc make perl rsync tar xz)
 
 	case ${by[*]} in
 	LLVM=1) tools+=(clang ld.lld llvm-nm) ;;
@@ -96,6 +99,33 @@ unpack_source()
 		die "cannot unpack $tar"
 	echo "$release" >"$new/stamp"
 	mv -T "$new" "$source" || die "cannot write $source"
+}
+
+# add_mown: a copy of the kernel's source that has mown in it, as a patch would add it.
+# Most of it is links to the other. Only what is new is written, for make's sake.
+add_mown()
+{
+	local whole=$source new=$cache/linux-source-6.1-mown ksft=tools/testing/selftests
+
+	source=$new
+	if [[ ! -f $new/stamp || $(<"$new/stamp") != "$release" ]]; then
+		rm -rf "$new"
+		cp -al "$whole" "$new.new" || die "cannot copy the kernel's source"
+		sed -i '/^source "lib\/Kconfig.kfence"$/a source "lib/Kconfig.mown"' \
+			"$new.new/lib/Kconfig.debug"
+		# shellcheck disable=SC2016 # make expands it
+		sed -i '$a obj-$(CONFIG_MOWN) += mown/' "$new.new/lib/Makefile"
+		sed -i '/^TARGETS += mount$/i TARGETS += mown' "$new.new/$ksft/Makefile"
+		mv -T "$new.new" "$new" || die "cannot write $new"
+	fi
+	mkdir -p "$new/lib/mown" "$new/$ksft/mown"
+	if ! rsync -tc "$top/Kconfig" "$new/lib/Kconfig.mown" ||
+		! rsync -rtc --delete --exclude='*.mod.c' --include='*.[ch]' --include=Makefile \
+			--exclude='*' "$top/src/" "$new/lib/mown" ||
+		! rsync -rtc "$top/include" "$top/Documentation" "$new"; then
+		die "cannot add mown to the kernel's source"
+	fi
+	grep -q mown "$new/lib/Kconfig.debug" || die "lib/Kconfig.debug is not as expected"
 }
 
 # kmake ARG...: make says what it does in the log only
@@ -127,6 +157,7 @@ stuck()
 build_kernel()
 {
 	unpack_source
+	[[ $1 != in-tree* ]] || add_mown
 	# make cannot tell what was built of another source: its files may be newer.
 	[[ -f $dir/release && $(<"$dir/release") == "$release" ]] || rm -rf "$dir"
 	mkdir -p "$dir" || die "cannot write $dir"
@@ -147,6 +178,10 @@ build_kernel()
 	if [[ ${targets[0]} != modules_prepare ]]; then
 		# Makes Module.symvers, which modules out of tree need
 		kmake modules
+		if [[ $1 == in-tree* ]]; then
+			kmake W=1 lib/mown/
+			! grep -A 5 'lib/mown/.*warning:' "$log" >&2 || die "mown has warnings"
+		fi
 		# There are none, but modprobe wants to be told which are built in.
 		kmake INSTALL_MOD_PATH="$dir" modules_install
 	fi
@@ -166,6 +201,7 @@ if [[ $# -ne 1 ]] || ! kernel_parts "$name"; then
 fi
 
 here=$(cd "${0%/*}" && pwd -P)
+top=${here%/*}
 tar=/usr/src/linux-source-6.1.tar.xz
 cache=${MOWN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mown}
 mkdir -p "$cache/kernels" || die "cannot write $cache"
@@ -184,6 +220,10 @@ unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 # the source what is built already will do.
 release=$(stat -c %s,%Y "$tar" 2>/dev/null || cat "$source/stamp")
 stamp=$(echo "$release" && cat "${files[@]}") || exit 1
+if [[ $name == in-tree* ]]; then
+	stamp+=$(find "$top"/{Kconfig,include,src} -name '*.[ch]' ! -name '*.mod.c' \
+		-o -name Kconfig -o -name Makefile | sort | xargs cat | sha256sum)
+fi
 is_built()
 {
 	[[ -f $dir/stamp && $(<"$dir/stamp") == "$stamp" ]]

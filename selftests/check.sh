@@ -57,7 +57,7 @@ install_tests()
 		--exclude='*.mod*' "$here/" "$ksft/mown/" || return
 	rm -rf "$build/kselftest"
 	make -C "$ksft" --no-print-directory TARGETS=mown FORCE_TARGETS=1 \
-		KSFT_INSTALL_PATH="$build/kselftest" KDIR="$kdir" MOWN="$top" install || return
+		KSFT_INSTALL_PATH="$build/kselftest" KDIR="$kdir" MOWN="$mown" install || return
 	[[ -z $test_seconds ]] ||
 		echo "timeout=$test_seconds" >"$build/kselftest/mown/settings"
 }
@@ -67,7 +67,7 @@ install_tests()
 build_dropin()
 {
 	echo "check: building $1"
-	"$here/$1/build.sh" "$build/$1" "$kdir" "$top" >"$log/$1.log" 2>&1 ||
+	"$here/$1/build.sh" "$build/$1" "$kdir" "$mown" >"$log/$1.log" 2>&1 ||
 		{ cat "$log/$1.log"; return 1; }
 }
 
@@ -165,6 +165,8 @@ case $kernel in
 [0-9]* | sid) own=0 ;;
 uml*) vm=umltest.sh; export ARCH=um ;;
 esac
+in_tree=0
+[[ $kernel != in-tree* ]] || in_tree=1
 if ((!$#)); then
 	set -- plain
 	((own)) || set -- plain slub_debug=slub_debug=FZPU
@@ -175,12 +177,23 @@ vm_options+=(-k "$kernel")
 # The guest gets our PATH: Debian's own tools, not what the user has in $HOME
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PYTHONDONTWRITEBYTECODE=1
-export MOWN_KO=${MOWN_KO:-$top/src/mown.ko}
-[[ -f $MOWN_KO ]] || die "$MOWN_KO is missing: build mown first"
-
 python3 "$here/tap_selftest.py" || die "tap.py is broken"
 kdir=$("$here/vmtest.sh" -k "$kernel" --kdir) || exit 1
 mkdir -p "$log" || die "cannot write $log"
+mown=$top
+if ((in_tree)); then
+	# What modules are built with is the kernel's own, symbols as well
+	mown=$build/in-tree
+	mkdir -p "$mown"
+	ln -sfn "$kdir/source/include" "$mown/include"
+	: >"$mown/Module.symvers"
+fi
+case $kernel in
+in-tree) ;;
+in-tree-m) export MOWN_KO=$kdir/lib/mown/mown.ko ;;
+*) export MOWN_KO=${MOWN_KO:-$top/src/mown.ko} ;;
+esac
+[[ ! -v MOWN_KO || -f $MOWN_KO ]] || die "$MOWN_KO is missing: build mown first"
 exec 9>"$build/lock"
 flock -n 9 || { echo "check: waiting for another check.sh"; flock 9; }
 rm -f "$log"/*
@@ -221,15 +234,18 @@ check_attach()
 	((own)) || run_phase attach_slub_debug slub_debug=FZPU \
 		-t mown:test_attach.py -t mown:test_fuzz.py
 	MOWN_ATTACH_ROUNDS=10 run_phase attach_load "" -t mown:test_attach_load.py
-	MOWN_KO=$build/without_ftrace/src/mown.ko run_phase no_ftrace "" -t mown:test_no_ftrace.py
+	((in_tree)) || MOWN_KO=$build/without_ftrace/src/mown.ko \
+		run_phase no_ftrace "" -t mown:test_no_ftrace.py
 	on_host panic env -u MOWN_ACCEL "$here/panic-test.sh" "$kernel"
 }
 
 # Side by side with the others; what it says comes at its end
 beside=0
 if ((!${#chosen[@]})); then
-	on_host build "$here/build-test.sh" "$kdir" "$top"
-	build_without_ftrace || die "mown does not build without ftrace"
+	if ((!in_tree)); then
+		on_host build "$here/build-test.sh" "$kdir" "$top"
+		build_without_ftrace || die "mown does not build without ftrace"
+	fi
 	check_attach >"$log/attach.out" 2>&1 &
 	beside=$!
 	trap 'trap - TERM; kill 0' INT TERM

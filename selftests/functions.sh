@@ -167,6 +167,12 @@ module_loaded()
 	[ -d "/sys/module/$1" ]
 }
 
+# mown_is_built_in(): mown is there, and cannot go
+mown_is_built_in()
+{
+	[ -d $SYSFS ] && ! grep -q '^mown ' /proc/modules
+}
+
 # remove_test_modules(): whatever an earlier test may have left
 remove_test_modules()
 {
@@ -205,7 +211,7 @@ insert_mown()
 # load_mown(): mown is there, and its knobs' values are kept for restore()
 load_mown()
 {
-	if ! module_loaded mown; then
+	if ! [ -d $SYSFS ]; then
 		insert_mown || die "mown cannot be loaded"
 		LOADED_HERE=1
 	fi
@@ -214,10 +220,11 @@ load_mown()
 	restore
 }
 
-# unload_mown(): mown is not there
+# unload_mown(): mown is not there; call within a case
 unload_mown()
 {
 	remove_test_modules
+	! mown_is_built_in || skip "mown is part of the kernel"
 	! module_loaded mown || "${RMMOD[@]}" mown || die "mown cannot be unloaded"
 }
 

@@ -33,7 +33,10 @@ class Run(NamedTuple):
 DEBIAN = ("6.1", "6.12", "sid")
 RUNS = {kernel: Run(kernel, ("check", f"KERNEL={kernel}")) for kernel in DEBIAN}
 RUNS |= {"debug": Run("debug", ("check-debug",)), "kcsan": Run("kcsan", ("check-kcsan",)),
-         "uml-debug": Run("uml-debug", ("check-uml",))}
+         "uml-debug": Run("uml-debug", ("check-uml",)),
+         "in-tree": Run("in-tree", ("check-in-tree",)),
+         "in-tree-m": Run("in-tree-m", ("check-in-tree", "KERNEL=in-tree-m")),
+         "clang": Run("clang", ("check", "KERNEL=clang"))}
 
 
 def run(what: Run) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ set -u
 here=$(cd "${0%/*}" && pwd -P)
 kernel=${1:-6.1}
 modules=${MOWN_TEST_MODULES:-$here/test_modules}
-mown=${MOWN_KO:-$here/../src/mown.ko}
+mown=${MOWN_KO-$here/../src/mown.ko}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
@@ -35,7 +35,7 @@ guest()
 			read -r pointer _ <"$ctl"
 			echo "0x$pointer"
 		}
-		insmod "$1"
+		[ -z "$1" ] || insmod "$1"
 		cd /sys/kernel/mown
 		echo "$4" >"policy/$3"
 		insmod "$2/mown_test_ops.ko"

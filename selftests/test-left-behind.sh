@@ -305,5 +305,5 @@ run test_policies "what is reclaimed by default, and what when asked"
 run test_freed_late "what the kernel frees later is freed late, not left behind"
 run test_kmemleak_sample "the kernel's own kmemleak-test, unmodified, is accounted for"
 # The orphans are of no use to the tests that follow
-unload_mown
+mown_is_built_in || unload_mown
 finish
