@@ -221,7 +221,7 @@ def beside(number: int) -> NoReturn:
 
 def unload_mown() -> None:
     """Unload mown; who reads its files from beside may have to close them first."""
-    wait_for(lambda: delete_errno("mown") == 0, 20, "mown lets itself be unloaded")
+    wait_for(lambda: delete_errno("mown") == 0, "mown lets itself be unloaded")
     for path in (SYSFS, DEBUGFS, *glob.glob("/sys/kernel/slab/mown_record*")):
         assert not os.path.exists(path), f"{path} without mown"
 
@@ -926,7 +926,7 @@ class Fuzzer:
         assert [block.name for block in exits()] == self.accounts, \
             f"accounts of {[block.name for block in exits()]}, not of {self.accounts}"
         assert len(violations()) <= int(self.knobs.values["history"]), "more reports than history"
-        wait_for(self.adds_up, 10, f"the totals add up: {global_stats()}")
+        wait_for(self.adds_up, f"the totals add up: {global_stats()}")
         assert not int(read_file("/proc/sys/kernel/tainted")) & TAINTS, "the kernel is tainted"
 
     @staticmethod

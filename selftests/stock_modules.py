@@ -24,9 +24,9 @@ import time
 from types import MappingProxyType
 from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence
 
-from ksft_mown import (DEBUGFS, SYSFS, ExitBlock, Ktap, Skip, command, exits, load_mown,
-                       read_blocks, read_file, run_cases, skip_all, violations, wait_for,
-                       write_file)
+from ksft_mown import (DEBUGFS, PATIENCE, SYSFS, ExitBlock, Ktap, Skip, command, exits,
+                       load_mown, read_blocks, read_file, run_cases, skip_all, violations,
+                       wait_for, write_file)
 
 ATTACH = f"{SYSFS}/attach"
 DETACH = f"{SYSFS}/detach"
@@ -37,9 +37,6 @@ STAYS = {"drbg", "jitterentropy_rng", "sha512_generic", "sha512_ssse3", "sha3_ge
 
 # Tools make nodes in /dev themselves, there is nobody to do it for them
 os.environ.update(DM_DISABLE_UDEV="1", MDADM_NO_UDEV="1")
-
-# Seconds within which the kernel does in the background what it has to, on a busy machine
-PATIENCE = 60
 
 # Modules that were attached, loaded, used and unloaded
 SEEN: set[str] = set()
@@ -94,7 +91,7 @@ def is_there(path: str) -> bool:
 
 def wait_path(path: str) -> str:
     """PATH once it is there."""
-    wait_for(lambda: is_there(path), PATIENCE, path)
+    wait_for(lambda: is_there(path), path)
     return path
 
 
@@ -160,7 +157,7 @@ def account(name: str) -> ExitBlock:
     """The newest account of the module; objects may be freed late, so with some patience."""
     assert exits(name), f"{name} is gone, but has no account"
     with contextlib.suppress(AssertionError):
-        wait_for(lambda: exits(name)[-1].left == 0, PATIENCE, name)
+        wait_for(lambda: exits(name)[-1].left == 0, name)
     return exits(name)[-1]
 
 

@@ -53,7 +53,7 @@ def counted(module: str, **changes: int) -> Iterator[None]:
         expected[name] += change
     yield
     with contextlib.suppress(AssertionError):
-        wait_for(lambda: stats(module) == expected, 10, "the counters")
+        wait_for(lambda: stats(module) == expected, "the counters")
     found = stats(module)
     wrong = [f"{name} is {found.get(name)}, not {value}" for name, value in expected.items()
              if found.get(name) != value]
@@ -135,7 +135,7 @@ class Reports:
             return False
 
         try:
-            wait_for(came, 10, "a report")
+            wait_for(came, "a report")
         except AssertionError as error:
             raise AssertionError("\n".join([str(error), title, *lines, *details, "", "new are:",
                                             *self.new()])) from error
@@ -291,14 +291,14 @@ MANY = 96			# objects of 1 MiB: so much cannot go unnoticed
 
 
 @contextlib.contextmanager
-def memory_returns(what: str, seconds: int = 10) -> Iterator[None]:
+def memory_returns(what: str) -> Iterator[None]:
     """The machine has as much memory as before, by and large, some time later.
 
     Other programs take and give memory, too, but not half as much.
     """
     before = available()
     yield
-    wait_for(lambda: before - available() < MANY * MEBIBYTE // 2, seconds,
+    wait_for(lambda: before - available() < MANY * MEBIBYTE // 2,
              f"{what} to give back {MANY} MiB")
 
 
@@ -637,7 +637,7 @@ def test_unknown_given_back(way: Way) -> None:
     with ops(way.module) as heap, policy("unknown_free", "pass"):
         for functions in at_once:
             passed = MANY * len(functions)
-            with memory_returns(" or ".join(functions), 60), \
+            with memory_returns(" or ".join(functions)), \
                     counted(way.module, unknown_passed=passed):
                 for function in functions * MANY:
                     heap.call(function, heap.call("raw_kmalloc", MEBIBYTE).pointer)

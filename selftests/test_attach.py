@@ -252,9 +252,9 @@ def allocations() -> None:
             assert found == (size, family, f"op_{name}"), f"{name}: {found}"
             before = stats(PLAIN)
             heap.call(release, addr)
-            wait_for(lambda: stats(PLAIN)["live"] == before["live"] - 1, 5, f"{release} to end")
+            wait_for(lambda: stats(PLAIN)["live"] == before["live"] - 1, f"{release} to end")
             if "rcu" in release:
-                wait_for(lambda: stats(PLAIN)["quarantined"] == before["quarantined"] + 1, 30,
+                wait_for(lambda: stats(PLAIN)["quarantined"] == before["quarantined"] + 1,
                          "the grace period to end")
             after = stats(PLAIN)
             assert after["freed"] == before["freed"] + 1, f"{name}, {release}: {after}"
@@ -393,7 +393,7 @@ def by_jump() -> None:
             addr = heap.call("kmalloc", 200).pointer
             with changes(released_elsewhere=1, live=-1, quarantined=1):
                 heap.call(release, addr)
-                wait_for(lambda a=addr: not find(a), 5, "the callback")
+                wait_for(lambda a=addr: not find(a), "the callback")
             with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kfree"):
                 heap.call("kfree", addr)
 
@@ -553,7 +553,7 @@ def held() -> None:
         with loaded("mown_plain_holder", func=func):
             refuses(errno.EBUSY, "attach", PLAIN)
             assert not attached(), attached()
-        wait_for(lambda: not enabled(), 10, "the net to go")
+        wait_for(lambda: not enabled(), "the net to go")
         with attach(PLAIN):
             pass
     # The net may have it, and does: what cannot be redirected is seen
@@ -618,17 +618,17 @@ def unload_asleep() -> None:
     with loaded("mown_plain_sleeper"):
         params = "/sys/module/mown_plain_sleeper/parameters"
         pid = read_file(f"{params}/pid").strip()
-        wait_for(lambda: "mempool_alloc" in read_file(f"/proc/{pid}/stack"), 20, "it to sleep")
+        wait_for(lambda: "mempool_alloc" in read_file(f"/proc/{pid}/stack"), "it to sleep")
         with subprocess.Popen(["rmmod", "mown"]) as going:
             try:
-                wait_for(lambda: "synchronize_srcu" in read_file(f"/proc/{going.pid}/stack"), 30,
+                wait_for(lambda: "synchronize_srcu" in read_file(f"/proc/{going.pid}/stack"),
                          "rmmod to wait")
                 assert not enabled(), enabled()
                 assert module_loaded("mown")
             finally:
                 write_file(f"{params}/wake", "1")
             assert going.wait(60) == 0
-        wait_for(lambda: read_file(f"{params}/woke").strip() == "Y", 20, "the thread to go on")
+        wait_for(lambda: read_file(f"{params}/woke").strip() == "Y", "the thread to go on")
     load_mown()
 
 

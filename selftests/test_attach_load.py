@@ -26,7 +26,7 @@ def under_load() -> None:
         for number in range(ROUNDS):
             write_file(f"{SYSFS}/attach", LOAD)
             before, start = stats(LOAD)["allocated"], done()
-            wait_for(lambda s=start: done() >= s + 200, 60, "the load to go on")
+            wait_for(lambda s=start: done() >= s + 200, "the load to go on")
             now = stats(LOAD)
             seen += now["allocated"] - before
             wrong += sum(now[name] for name in ("stale", "double_frees", "interior_frees",
@@ -53,11 +53,11 @@ def comes_and_goes() -> None:
         write_file(f"{SYSFS}/attach", LOAD)
         insmod(LOAD)
         start = done()
-        wait_for(lambda s=start: done() >= s + 500, 60, "the load to go on")
+        wait_for(lambda s=start: done() >= s + 500, "the load to go on")
         if number % 2:
             rmmod("mown")
             start = done()
-            wait_for(lambda s=start: done() >= s + 500, 60, "the load to go on")
+            wait_for(lambda s=start: done() >= s + 500, "the load to go on")
             load_mown()
             rmmod(LOAD)
         else:

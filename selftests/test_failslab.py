@@ -318,7 +318,7 @@ def attach() -> None:
     def detach() -> None:
         if os.path.exists(f"{SYSFS}/modules/{PLAIN}") or PLAIN in read_file(f"{DEBUGFS}/attached"):
             write_file(f"{SYSFS}/detach", PLAIN)
-        wait_for(lambda: not os.path.exists(f"{DEBUGFS}/{PLAIN}"), 30, "the owner to go")
+        wait_for(lambda: not os.path.exists(f"{DEBUGFS}/{PLAIN}"), "the owner to go")
 
     with nth() as what:
         for there in (False, True):

@@ -22,8 +22,6 @@ from ksft_mown import (SYSFS, Skip, exits, global_stats, insmod, knob, live, loa
 MODULE = "mown_dropin_kernel_frees"
 PARAMETERS = f"/sys/module/{MODULE}/parameters"
 FACE = f"/sys/kernel/debug/{MODULE}"
-# What the kernel's own kfree_rcu() takes, 5 s to begin, with room for slow machines.
-KERNEL_RCU_SECONDS = 30
 
 
 # ---- The allocator as the judge ----
@@ -61,7 +59,7 @@ class Judge:
     def expect(self, count: int) -> None:
         """COUNT objects are out, now or after what is waiting for RCU; if it can be known."""
         if slub_debug():
-            wait_for(lambda: self.objects() == count, KERNEL_RCU_SECONDS,
+            wait_for(lambda: self.objects() == count,
                      f"{count} objects of {self.module}, others having come back")
 
     def expect_own(self) -> None:
@@ -125,7 +123,7 @@ def expect(before: dict[str, int], what: str, **changes: int) -> None:
         return {name: now[name] for name in names}
 
     try:
-        wait_for(lambda: counters() == expected, 10, what)
+        wait_for(lambda: counters() == expected, what)
     except AssertionError:
         assert counters() == expected, f"{what}: {counters()} is not {expected}"
 
@@ -149,7 +147,7 @@ def expect_reports(before: dict[str, int], lost: str, count: int) -> None:
         return sum(n - before.get(number, 0) for number, n in reports().items())
 
     if global_stats()["reports_lost"] == lost:
-        wait_for(lambda: seen() >= count, 10, f"{count} reports")
+        wait_for(lambda: seen() >= count, f"{count} reports")
         assert seen() == count, f"{seen()} faults are reported, not {count}"
 
 

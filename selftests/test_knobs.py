@@ -126,7 +126,7 @@ def foreign() -> None:
             other.call(function, addr, *([200] if function == "krealloc" else []))
         counts = stats(API)
         assert (counts["foreign_frees"], counts["live"], counts["freed"]) == (4, 1, 0), counts
-        wait_for(lambda: len(violations()) >= 4, 10, "four reports")
+        wait_for(lambda: len(violations()) >= 4, "four reports")
         for report in violations()[-4:]:
             lines = report.splitlines()
             assert lines[0].startswith("BUG: mown: foreign-free in op_") and DROPIN in lines[0]
@@ -145,7 +145,7 @@ def foreign_forgotten() -> None:
         write_file(f"{SYSFS}/clear", "1")
         for addr in (first, second):
             heap.call("kfree", addr)
-        wait_for(lambda: "seen 2 times" in "".join(violations()), 10, "both are told of")
+        wait_for(lambda: "seen 2 times" in "".join(violations()), "both are told of")
         report, = violations()
         assert "double-free in op_kfree+" in report, report
         assert "\nfirst freed before, place not known\n" in report, report
@@ -164,7 +164,7 @@ def forged_name() -> None:
             heap.call("kfree", addr)
         finally:
             write_file(path, before)
-        wait_for(violations, 10, "a report")
+        wait_for(violations, "a report")
     assert re.search(r"^freed again at .* by task \d+ \(a\?\?BUG: mown: \?\) on cpu \d+\n"
                      r"refused; the object stays in quarantine$", violations()[0], re.MULTILINE), \
         violations()
@@ -220,7 +220,7 @@ def limit() -> None:
         assert heap.call("kmalloc", 1).pointer == 0, "what was live before is not counted"
         heap.call("kfree", addr)
         heap.call("kfree", alloc(heap, 1))
-        wait_for(lambda: len(violations()) > before, 10, "a report")
+        wait_for(lambda: len(violations()) > before, "a report")
         report = next(r for r in violations()[before:] if "limit in op_kmalloc" in r)
         assert f"{API} has 2999 bytes of 3000, and wants 2 more" in report, report
         assert "refused; the caller got no memory" in report, report
@@ -403,7 +403,7 @@ def make_report(heap: Ops, function: str) -> None:
     raw = heap.call("raw_kmalloc", 100).pointer
     heap.call(function, raw)
     heap.call("raw_kfree", raw)
-    wait_for(lambda: any(f"unknown-free in op_{function}+" in r for r in violations()), 10,
+    wait_for(lambda: any(f"unknown-free in op_{function}+" in r for r in violations()),
              "the report")
 
 

@@ -231,7 +231,7 @@ def settled(gauge: Gauge, module: str, slack: int) -> int:
         seen.append(gauge.read(module))
         return abs(seen[-1] - seen[-2]) <= slack // 16
 
-    wait_for(rests, 10, f"{gauge.name} to be at rest: {seen}")
+    wait_for(rests, f"{gauge.name} to be at rest: {seen}")
     return seen[-1]
 
 
@@ -264,7 +264,7 @@ class Round:
             return abs(seen[0] - want) <= slack
 
         with contextlib.suppress(AssertionError):
-            wait_for(there, 10, gauge.name)
+            wait_for(there, gauge.name)
         self.figures.append(seen[0])
         assert abs(seen[0] - want) <= slack, \
             f"{gauge.name}: {self.figures}, and {want} +- {slack} is wanted"

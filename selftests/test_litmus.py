@@ -128,14 +128,14 @@ class Litmus:
         if way in NOT_KEPT:
             set_quarantine(API, "0")
         self.free(way, addr)
-        wait_for(lambda: stats(API)["live"] == before, 10, f"{way.name} comes to its end")
+        wait_for(lambda: stats(API)["live"] == before, f"{way.name} comes to its end")
         if way in NOT_KEPT:
             set_quarantine(API, "inherit")
         return addr
 
     def expect_report(self, verdict: str, first: Way, second: Way) -> None:
         """The one report says where the object came from, where it was freed first and again."""
-        wait_for(violations, 10, "a report")
+        wait_for(violations, "a report")
         report = violations()[0]
         title = "unknown-free" if verdict == UNKNOWN else "double-free"
         # The kernel's functions free from places of their own, and by tail calls
@@ -168,7 +168,7 @@ class Litmus:
         """What is neither live nor in quarantine is out nowhere."""
         for module in (API, DROPIN):
             set_quarantine(module, "0")
-            wait_for(functools.partial(nothing_left, module), 30, f"nothing is left of {module}")
+            wait_for(functools.partial(nothing_left, module), f"nothing is left of {module}")
             set_quarantine(module, "inherit")
         for judge in self.judges:
             judge.expect(0)

@@ -84,9 +84,9 @@ def rcu_at_unload() -> None:
     insmod(MODULE, at_exit=1000)
     do("free", 9000)
     rmmod(MODULE)
-    wait_for(lambda: slab_active("kmalloc-64") < before + 3300, 10, "the memory to come back")
+    wait_for(lambda: slab_active("kmalloc-64") < before + 3300, "the memory to come back")
     # Where the allocator knows, no object at all stays out.
-    wait_for(lambda: slab_objects("") <= unnamed, 10, "every object to come back")
+    wait_for(lambda: slab_objects("") <= unnamed, "every object to come back")
     block = exits(MODULE)[-1]
     assert (block.allocated, block.freed, block.elsewhere) == (10000, 10000, 0), f"{block}"
     assert (block.left, block.reclaimed) == (0, 0), f"{block}"
@@ -102,7 +102,7 @@ def rcu_then_quarantine() -> None:
         now = stats(MODULE)
         assert (now["allocated"], now["freed"], now["live"]) == (3003, 3003, 0), f"{now}"
         # More came than it holds, and all of them come: it ends up full.
-        wait_for(lambda: stats(MODULE)["quarantined"] == QUARANTINE_OBJECTS, 30,
+        wait_for(lambda: stats(MODULE)["quarantined"] == QUARANTINE_OBJECTS,
                  "a full quarantine")
         judge.expect_own()
         now = stats(MODULE)
@@ -116,7 +116,7 @@ def rcu_twice() -> None:
         do("twice", 20)
         now = stats(MODULE)
         assert (now["allocated"], now["freed"], now["double_frees"]) == (20, 20, 20), f"{now}"
-        wait_for(lambda: stats(MODULE)["quarantined"] == 20, 30, "20 in quarantine, once each")
+        wait_for(lambda: stats(MODULE)["quarantined"] == 20, "20 in quarantine, once each")
         judge.expect_own()
 
 
@@ -187,7 +187,7 @@ def idle_is_free() -> None:
         assert not hooked() and not probed(), f"hooks {hooked()}, probes {probed()}"
         with loaded(MODULE):
             assert hooked() == WATCHED and probed(), f"hooks {hooked()}, probes {probed()}"
-        wait_for(lambda: not hooked() and not probed(), 10, "the net to go")
+        wait_for(lambda: not hooked() and not probed(), "the net to go")
 
 
 def orphan_keeps_net() -> None:
@@ -201,7 +201,7 @@ def orphan_keeps_net() -> None:
         rmmod(QUEUE)
         assert hooked() == WATCHED and probed(), f"hooks {hooked()}, probes {probed()}"
         assert one.recv(100)
-        wait_for(lambda: not hooked() and not probed(), 10, "the net to go")
+        wait_for(lambda: not hooked() and not probed(), "the net to go")
 
 
 def incomplete() -> None:
@@ -215,7 +215,7 @@ def incomplete() -> None:
             insmod(MODULE)
             net = global_stats()["net"]
             assert net.startswith("incomplete("), f"net {net}"
-            wait_for(lambda: "mown: the net is incomplete" in dmesg_since(mark), 10,
+            wait_for(lambda: "mown: the net is incomplete" in dmesg_since(mark),
                      "a line in the log")
             do("double", 3)
             do("free", 100)

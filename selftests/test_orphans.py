@@ -84,7 +84,7 @@ def wait_left(index: int, left: int, late: int) -> None:
         block = exits(MODULE)[index]
         return (block.left, block.late) == (left, late)
 
-    wait_for(reached, 10, f"{left} left behind, {late} freed late")
+    wait_for(reached, f"{left} left behind, {late} freed late")
 
 
 # ---- Cases ----
@@ -102,7 +102,7 @@ def read_when_gone() -> None:
             expect_left(last_exit(), 0, left)
             assert last_exit().reclaimed == 0, "it is reclaimed while the kernel has it"
             wait_for(lambda m=mark: f"mown: {MODULE}: left behind 1 objects ({SMALL} bytes), "
-                     "reclaimed 0" in dmesg_since(m), 10, "a line in the log")
+                     "reclaimed 0" in dmesg_since(m), "a line in the log")
             listed = orphans()[before:]
             assert [(o.size, o.family) for o in listed] == [(SMALL, "kmalloc")], f"{listed}"
             assert listed[0].site.startswith("queue_small_buffer+"), f"{listed}"
@@ -164,7 +164,7 @@ def loaded_again() -> None:
         assert (now["live"], now["released_elsewhere"]) == (3, 0), f"{now}"
         # One of the second is freed while it lives: released elsewhere, not late.
         assert second.recv(100) == TEXT
-        wait_for(lambda: stats(MODULE)["released_elsewhere"] == 1, 10, "a release elsewhere")
+        wait_for(lambda: stats(MODULE)["released_elsewhere"] == 1, "a release elsewhere")
         wait_left(-1, 1, 1)
 
         rmmod(MODULE)

@@ -115,7 +115,7 @@ def load(module: str) -> None:
 def unload(name: str) -> None:
     """Unload a port; what the kernel takes down in the background holds it for some time."""
     if module_loaded(name):
-        wait_for(lambda: not command("rmmod", name).returncode, 30, f"{name} is in use")
+        wait_for(lambda: not command("rmmod", name).returncode, f"{name} is in use")
 
 
 def judge(port: Port, last: dict[str, dict[str, int]], families: dict[str, int]) -> None:
@@ -238,10 +238,10 @@ def use_raid() -> None:
         move_data("/dev/md7")
         run("mdadm", "/dev/md7", "--fail", RAM[1])
         move_data("/dev/md7")
-        wait_for(lambda: md_removed(RAM[1]), 20, "the failed disk to be let go")
+        wait_for(lambda: md_removed(RAM[1]), "the failed disk to be let go")
         run("mdadm", "--zero-superblock", RAM[1])
         run("mdadm", "/dev/md7", "--add", RAM[1])
-        wait_for(lambda: file_text("/sys/block/md7/md/degraded") == "0", 60, "the new disk")
+        wait_for(lambda: file_text("/sys/block/md7/md/degraded") == "0", "the new disk")
         move_data("/dev/md7")
         run("mdadm", "--stop", "/dev/md7")
 

@@ -117,7 +117,7 @@ def every_release() -> None:
                          "kfree_rcu", "kfree_rcu_headless"):
             addr = alloc(heap, 200)
             heap.call(function, addr)
-            wait_for(lambda: stats(API)["quarantined"] == 1, 10, f"{function}: a grace period")
+            wait_for(lambda: stats(API)["quarantined"] == 1, f"{function}: a grace period")
             assert heap.call("differs", addr, 200, POISON).pointer == 0, f"{function}: no poison"
             heap.call("fill", addr + 8, 1, 1)
             with found(API, f"what was freed in op_{function}+", "written at offset 8: 01 6b"):
@@ -137,7 +137,7 @@ def readers() -> None:
         heap.call("fill", addr, 200, 0x41)
         # Frees by RCU, and then looks, within one section
         assert heap.call("kfree_rcu_differs", addr, 200, 0x41).pointer == 0
-        wait_for(lambda: stats(API)["quarantined"] == 1, 10, "a grace period")
+        wait_for(lambda: stats(API)["quarantined"] == 1, "a grace period")
 
 
 def shared() -> None:
@@ -148,11 +148,11 @@ def shared() -> None:
             heap.call("fill", addr, 20000, 0x41)
             heap.call("get_page", addr)
             heap.call(function, addr)
-            wait_for(lambda: stats(API)["live"] == 0, 10, "released")
+            wait_for(lambda: stats(API)["live"] == 0, "released")
             if function == "kfree_rcu":
                 # After this the grace period of that one is over, too
                 heap.call("kfree_rcu", alloc(heap, 100))
-                wait_for(lambda: stats(API)["quarantined"] == 1, 10, "a grace period")
+                wait_for(lambda: stats(API)["quarantined"] == 1, "a grace period")
                 empty(API)
             elif function == "kfree_sensitive":
                 # As the kernel's own
@@ -195,7 +195,7 @@ def when_it_is_found() -> None:
         heap.call("kfree", addr)
         heap.call("fill", addr + 9, 1, 1)
         write_file(f"{SYSFS}/clear", "1")
-    wait_for(lambda: any("written at offset 9: 01 6b" in r for r in violations()), 10,
+    wait_for(lambda: any("written at offset 9: 01 6b" in r for r in violations()),
              "a report after the owner's end")
     assert any(f"[{API}]" in r for r in violations()), violations()
 
@@ -273,7 +273,7 @@ def bounds_under_load() -> None:
     watcher.start()
     try:
         write_file(f"/sys/module/{STRESS}/parameters/phase", "rcu")
-        wait_for(lambda: len(seen) > 200 or not watcher.is_alive(), 60, "200 looks")
+        wait_for(lambda: len(seen) > 200 or not watcher.is_alive(), "200 looks")
     finally:
         write_file(f"/sys/module/{STRESS}/parameters/phase", "off")
         stop.set()
@@ -307,7 +307,7 @@ def shrinks() -> None:
         other.call("fill", addr, 1, 1)
         assert stats(API)["quarantined"] == stats(DROPIN)["quarantined"] == 60
         with found(DROPIN, "written at offset 0: 01 6b"):
-            wait_for(lambda: drop_caches(API) + drop_caches(DROPIN) == 0, 30, "all of it")
+            wait_for(lambda: drop_caches(API) + drop_caches(DROPIN) == 0, "all of it")
         for judge in judges:
             judge.expect(0)
         assert stats(API)["freed"] == stats(DROPIN)["freed"] == 60
@@ -315,7 +315,7 @@ def shrinks() -> None:
         for count in (1, 2, 9):
             for _ in range(count):
                 heap.call("kfree", alloc(heap, 64))
-            wait_for(lambda: drop_caches(API) == 0, 30, f"{count} objects")
+            wait_for(lambda: drop_caches(API) == 0, f"{count} objects")
 
 
 def storm() -> None:

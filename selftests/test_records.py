@@ -50,7 +50,7 @@ def magazines() -> None:
                 for _ in range(2):
                     heap.call(release, heap.call(name, *numbers, context="hardirq").pointer)
                 return stats(API)["untracked"] == was
-            wait_for(refilled, 5, "the magazine to be filled")
+            wait_for(refilled, "the magazine to be filled")
         assert not violations(), violations()[-1]
 
 

@@ -131,7 +131,7 @@ def mown_goes() -> None:
             assert not live() and not exits()
     assert global_stats()["net"] == "off"
     with loaded(RCU):
-        wait_for(lambda: global_stats()["net"] == "complete", 10, "the net")
+        wait_for(lambda: global_stats()["net"] == "complete", "the net")
 
 
 CASES = [

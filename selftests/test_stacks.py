@@ -15,7 +15,7 @@ def double_free(depth: int) -> list[str]:
     rmmod("mown")
     load_mown()
     with knob("stack_depth", depth), loaded(DEMO):
-        wait_for(lambda: any("double-free" in block for block in violations()), 10, "the report")
+        wait_for(lambda: any("double-free" in block for block in violations()), "the report")
         return next(block for block in violations() if "double-free" in block).splitlines()
 
 
@@ -59,7 +59,7 @@ def freed_in_init() -> None:
     """The init text is gone when its free is to be named: its name was kept."""
     with loaded(INITFREE):
         write_file(f"/sys/module/{INITFREE}/parameters/again", "1")
-        wait_for(lambda: any(INITFREE in block for block in violations()), 10, "the report")
+        wait_for(lambda: any(INITFREE in block for block in violations()), "the report")
         report = next(block for block in violations() if INITFREE in block)
     for place in PLACES[:2]:
         assert f"\n{place}{INITFREE}_init+0x" in report, report
@@ -74,7 +74,7 @@ def others_in_init() -> None:
         with loaded(INITFREE, to=module, others=theirs):
             write_file(f"{SYSFS}/clear", "1")
             taker.call("kfree", theirs)
-            wait_for(violations, 10, "the report")
+            wait_for(violations, "the report")
             site, = (record.site for record in live(TAKER))
             assert site.startswith(f"{INITFREE}_init+0x"), site
         site, = (record.site for record in live(TAKER))

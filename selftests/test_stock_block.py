@@ -59,7 +59,7 @@ def use_null_blk() -> None:
 def use_scsi_debug() -> None:
     """A SCSI disk in memory, by sd and by sg."""
     model = "/sys/bus/pseudo/drivers/scsi_debug/adapter0"
-    wait_for(lambda: os.path.isdir(model) and os.path.exists("/dev/sda"), 20, "the disk")
+    wait_for(lambda: os.path.isdir(model) and os.path.exists("/dev/sda"), "the disk")
     move_data("/dev/sda")
     fd = os.open("/dev/sg0", os.O_RDWR)
     # INQUIRY through the old interface of sg: a header, then the command
@@ -116,7 +116,7 @@ def use_nbd() -> None:
     with in_thread(nbd_serve, ours, bytearray(4 << 20)), \
             in_thread(fcntl.ioctl, fd, NBD_DO_IT, 0):
         try:
-            wait_for(lambda: device_size("/dev/nbd0") == 8192, 10, "the disk")
+            wait_for(lambda: device_size("/dev/nbd0") == 8192, "the disk")
             move_data("/dev/nbd0")
         finally:
             fcntl.ioctl(fd, NBD_DISCONNECT, 0)
@@ -271,7 +271,7 @@ def use_md() -> None:
         if level not in ("linear", "0"):
             run("mdadm", "/dev/md7", "--fail", RAM[1])
             move_data("/dev/md7")
-            wait_for(lambda: md_removed(RAM[1]), 20, "the failed disk to be let go")
+            wait_for(lambda: md_removed(RAM[1]), "the failed disk to be let go")
             run("mdadm", "--zero-superblock", RAM[1])
             run("mdadm", "/dev/md7", "--add", RAM[1])
         run("mdadm", "--stop", "/dev/md7")

@@ -99,7 +99,7 @@ def talk_serial() -> None:
                 return b"mown" in got
 
             os.write(source, b"mown says this\n" * 20)
-            wait_for(arrived, 20, "the words on the line")
+            wait_for(arrived, "the words on the line")
 
 
 def use_dummy_hcd() -> None:
@@ -151,7 +151,7 @@ def use_usbip() -> None:
         write_file(f"{vhci}/detach", "0\n")
         with contextlib.suppress(OSError):
             write_file(f"{vudc}/usbip_sockfd", "-1\n")
-        wait_for(lambda: not os.path.exists("/dev/ttyACM0"), 20, "the device to go")
+        wait_for(lambda: not os.path.exists("/dev/ttyACM0"), "the device to go")
 
 
 # ---- Input and buses ----
@@ -168,7 +168,7 @@ def use_uinput() -> None:
         fcntl.ioctl(keyboard, UI_DEV_SETUP, struct.pack("<HHHH80sI", 3, 1, 1, 1, b"mown", 0))
         before = set(glob.glob("/dev/input/event*"))
         fcntl.ioctl(keyboard, UI_DEV_CREATE)
-        wait_for(lambda: set(glob.glob("/dev/input/event*")) - before, 10, "the keyboard")
+        wait_for(lambda: set(glob.glob("/dev/input/event*")) - before, "the keyboard")
         path = (set(glob.glob("/dev/input/event*")) - before).pop()
         with open(path, "rb", buffering=0) as events:
             for value in (1, 0):

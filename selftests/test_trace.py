@@ -98,7 +98,7 @@ def wrong_frees() -> None:
         with policy("unknown_free", "pass"):
             heap.call("kfree", raw)
         expected = ["interior_free"] + 3 * ["double_free"]
-        wait_for(lambda: len(trace()) >= len(expected), 10, f"{expected}: {trace()}")
+        wait_for(lambda: len(trace()) >= len(expected), f"{expected}: {trace()}")
         found = trace()
     assert [text.split()[0] for _, text in found] == expected, found
     pointers = Pointers()

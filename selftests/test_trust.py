@@ -66,7 +66,7 @@ def orphan_by_kfree_rcu() -> None:
         rmmod(GIVER)
         assert exits(GIVER)[-1].left == 1, "it did not leave its object behind"
         write_file(PARAMETERS.format(WORLD, "command"), "kfree_rcu")
-        wait_for(lambda: exits(GIVER)[-1].late == 1, 10, "the object to count as freed late")
+        wait_for(lambda: exits(GIVER)[-1].late == 1, "the object to count as freed late")
         assert exits(GIVER)[-1].left == 0
         rmmod("mown")
     load_mown()
@@ -121,7 +121,7 @@ def who_is_blamed() -> None:
         before = len(violations())
         write_file(PARAMETERS.format(WORLD, "command"), "kfree_rcu")
         with loaded(TRUST, what="free"):
-            wait_for(lambda: len(violations()) > before, 10, "the report")
+            wait_for(lambda: len(violations()) > before, "the report")
             title = violations()[-1].splitlines()[0]
         assert f"[{TRUST}]" in title, f"blamed: {title}"
 
@@ -140,7 +140,7 @@ def async_work() -> None:
         try:
             # The account is drawn up inside of the notifier, whereas rmmod
             # itself waits for the work later.
-            wait_for(lambda: len(exits("mown_test_ops")) > before, 30,
+            wait_for(lambda: len(exits("mown_test_ops")) > before,
                      "the account of the module")
         finally:
             write_file(PARAMETERS.format(ASYNC, "go"), "1")
