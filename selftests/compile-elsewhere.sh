@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Compile mown and the test modules for other architectures, with all warnings and
-# each an error: 32 bits, big-endian, and what has ftrace otherwise than x86. Nothing
-# is run.
+# each an error: 32 bits, big-endian, and what has ftrace otherwise than x86, or has
+# none, as User-Mode Linux. Nothing is run.
 #
 # Usage: compile-elsewhere.sh [KERNEL]...	(names of build-kernel.sh)
 
@@ -11,7 +11,7 @@ set -u
 
 here=$(cd "${0%/*}" && pwd -P)
 top=${here%/*}
-(($#)) || set -- arm64 i386 powerpc s390
+(($#)) || set -- arm64 i386 powerpc s390 uml
 
 # compile DIR KDIR COPY
 compile()
@@ -32,7 +32,7 @@ for kernel; do
 		if compile "$dir" "$kdir" "$copy" &>"$copy/log"; then
 			echo "compile: $kernel: ${dir#"$top/build/compile/"}: clean"
 		else
-			grep -E -A 6 'error|\*\*\*' "$copy/log"
+			grep -E -A 6 'error|\*\*\*' "$copy/log" | head -n 60
 			echo "compile: $kernel: ${dir#"$top/build/compile/"}: FAILED"
 			failed=1
 		fi

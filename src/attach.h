@@ -24,6 +24,9 @@
 #include "compat.h"
 #include "mown.h"
 
+/* Of <linux/ftrace.h>, which has it only if functions can be traced. */
+struct ftrace_regs;
+
 /*
  * The names, the hooks, and the coming and going of attached owners. Taken
  * before mown_owners_lock. Held while faces are added and removed, whose users
