@@ -32,6 +32,9 @@ KSFT_PASS, KSFT_FAIL, KSFT_SKIP = 0, 1, 4
 # Not all that the C library has functions for: finit_module, delete_module
 SYSCALLS = {"x86_64": (313, 176), "aarch64": (273, 106)}
 
+# Without memory cgroups nothing is charged to them, whoever asks for it
+CGROUPS = os.path.exists("/proc/kpagecgroup")
+
 # Seconds, for what the kernel does in the background on a busy machine
 PATIENCE = 60
 
@@ -181,6 +184,11 @@ def insert_errno(path: Optional[Path], params: bytes = b"") -> int:
         return syscall_errno(0, fd, params, 0)
     finally:
         os.close(fd)
+
+
+def kernel_has(function: str) -> bool:
+    """Does the kernel itself have a function of this name?"""
+    return any(line.endswith(f" {function}") for line in read_file("/proc/kallsyms").splitlines())
 
 
 def delete_errno(name: str) -> int:

@@ -9,14 +9,13 @@ mown_dropin_ops.
 import contextlib
 import ctypes
 import functools
-import os
 import re
 from typing import Callable, Iterator, NamedTuple, Optional, Union
 
 import ksft_mown
-from ksft_mown import (SYSFS, Live, Ops, case_log, dmesg_mark, exits, knob, live, ops, policy,
-                       quiet_console, read_file, reported, run_cases, stats, violations, wait_for,
-                       write_file)
+from ksft_mown import (CGROUPS, SYSFS, Live, Ops, case_log, dmesg_mark, exits, knob, live, ops,
+                       policy, quiet_console, read_file, reported, run_cases, stats, violations,
+                       wait_for, write_file)
 from test_api import API, DROPIN, SIZE_MAX, ZERO_SIZE_PTR, Way, site
 
 PAGE = 4096
@@ -546,8 +545,6 @@ class Rest(NamedTuple):
     poison: bool
 
 
-CGROUPS = os.path.exists("/proc/kpagecgroup")
-
 RESTS = (
     Rest("kmalloc 300", "kfree p", 300, True, True),
     Rest("kvmalloc 300", "kvfree p", 300, True, True),
@@ -557,7 +554,7 @@ RESTS = (
     Rest(f"kmem_cache_create {CTOR}", "kmem_cache_free p cache", 208, True, False),
     Rest(f"kmem_cache_create {TYPESAFE}", "kmem_cache_free p cache", 208, True, False),
     Rest(f"kmem_cache_create {CTOR_TYPESAFE}", "kfree p", 208, True, False),
-    # What is charged to a memory cgroup does not wait; without those nothing is.
+    # What is charged to a memory cgroup does not wait.
     Rest(f"kmem_cache_create {ACCOUNT}", "kmem_cache_free p cache", 208, not CGROUPS, not CGROUPS),
     Rest("kmem_cache_alloc", "kmem_cache_free p", 104, False, False),
     Rest("devm_kmalloc 0 150", "devm_kfree 0 p", 150, True, True),

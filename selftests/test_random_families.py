@@ -16,7 +16,7 @@ import random
 from typing import Callable, Optional, Sequence
 
 import random_heap
-from ksft_mown import SYSFS, Ops, live, read_file, run_cases, stats
+from ksft_mown import CGROUPS, SYSFS, Ops, live, read_file, run_cases, stats
 from random_families import (ADDRESSES, BLOCK_HEAD, CACHE_FREE, CAPS, ERRNO_MAX, FAMILIES, KFREE,
                              KVFREE, PAGE, WHOLE, Block, Free, Model, Outcome, Owner,
                              page_align, size_class)
@@ -334,7 +334,8 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
         size, kind = self.rng.randrange(24, 2000), self.rng.randrange(5)
         addr, _ = self.call(caller, "kmem_cache_create", size, kind)
         words = {PLAIN_CACHE: "", CONSTRUCTED: "constructed", BY_RCU: "by_rcu",
-                 ACCOUNTED: "accounted", CONSTRUCTED_BY_RCU: "constructed by_rcu"}
+                 ACCOUNTED: "accounted" if CGROUPS else "",
+                 CONSTRUCTED_BY_RCU: "constructed by_rcu"}
         self.allocated(caller, addr, Block("cache", 1, 1, kind=words[kind], room=size))
 
     def make_mempool(self, caller: Owner) -> None:

@@ -76,7 +76,7 @@ static noinline void hand_over(void)
 #ifdef CONFIG_LOCKDEP
 	/*
 	 * Its class would be of the module, which goes before the timer does.
-	 * What has one of its own instead is lost.
+	 * What has one of its own, and its name, instead is lost.
 	 */
 	key = (struct lock_class_key *)kernels_page(GFP_KERNEL);
 	if (!key) {
@@ -84,7 +84,8 @@ static noinline void hand_over(void)
 		return;
 	}
 	lockdep_register_key(key);
-	lockdep_init_map(&object->timer.lockdep_map, "late", key, 0);
+	lockdep_init_map(&object->timer.lockdep_map,
+			 strcpy((char *)(key + 1), "late"), key, 0);
 #endif
 	mod_timer(&object->timer, jiffies + msecs_to_jiffies(late_ms));
 }
