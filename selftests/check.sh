@@ -122,10 +122,10 @@ run_phase()
 
 # races FILE: the data races of mown's in a kernel's log; the kernel has its own, which
 # are not ours to mend. A race is mown's if one of the two accesses is made by mown, or by
-# a function that it calls.
+# a function that it calls; but not what a workqueue itself does with a work item of mown's.
 races()
 {
-	awk '/BUG: KCSAN: / { title = $0; within = 1; mowns = 0 }
+	awk '/BUG: KCSAN: / { title = $0; within = !/ process_one_work /; mowns = 0 }
 		within && / by (task|interrupt) / { depth = 0 }
 		within && /[a-z0-9_.]\+0x[0-9a-f]+\/0x/ && ++depth <= 2 && /\[mown\]/ { mowns = 1 }
 		within && /=====/ { if (mowns) print title; within = 0 }' "$1"
