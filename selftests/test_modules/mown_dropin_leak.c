@@ -9,6 +9,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/timer.h>
+#include <linux/version.h>
 
 static unsigned int small = 3;
 module_param(small, uint, 0444);
@@ -33,8 +34,12 @@ MODULE_PARM_DESC(late_ms, "if not 0, at exit the kernel gets an object that it f
 /* Called by the kernel when the module has gone, so not to be the drop-in's. */
 static void (*const late_free)(const void *ptr) = kfree;
 
-/* As is this, which nothing is to account for. */
+/* As is this, which nothing is to account for; 6.10 made a macro of the name. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
 static unsigned long (*const kernels_page)(gfp_t gfp) = get_zeroed_page;
+#else
+static unsigned long (*const kernels_page)(gfp_t gfp) = get_zeroed_page_noprof;
+#endif
 
 /* Its first member, so that the timer's address is the object's. */
 struct late_object {
