@@ -234,15 +234,16 @@ number_of()
 # five are; then it is freed late, and not left behind any more.
 test_freed_late()
 {
-	local left bytes object
+	local block bytes object
 
 	fresh_mown
 	load mown_dropin_leak small=5 medium=0 large=0 freed=0 late_ms=5000
 	unload mown_dropin_leak
-	left=$(number_of "left behind")
-	if [ "$left" = 6 ]; then
-		equal "$(number_of "freed late")" none "freed late, at first"
-		object=$(orphans mown_dropin_leak | awk '$4 == "hand_over" { print $1, $2 }')
+	object=$(orphans mown_dropin_leak | awk '$4 == "hand_over" { print $1, $2 }')
+	block=$(exit_block mown_dropin_leak)
+	# If it is not freed now, it was not when live was read.
+	if [ "$(exit_number "$block" "left behind")" = 6 ]; then
+		equal "$(exit_number "$block" "freed late")" none "freed late, at first"
 		bytes=${object#1 }
 		equal "$object" "1 $bytes" "the object in live"
 		[ "$bytes" -ge 100 ] || fail "the object has $bytes bytes"

@@ -373,16 +373,22 @@ def resizing() -> None:
 
 def rcu() -> None:
     """kfree_rcu() is mown's own: a second free is refused while the first waits."""
+    def grace_periods_end(freed: int) -> None:
+        wait_for(lambda: stats(PLAIN)["quarantined"] == freed, "the grace period to end")
+
     with plain() as heap:
         addr = heap.call("kmalloc", 64).pointer
         with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kfree_rcu_kfree"):
             heap.call("kfree_rcu_kfree", addr)
+        grace_periods_end(1)
         addr = heap.call("vmalloc", 64).pointer
-        with changes(freed=1, live=-1):
+        with changes(freed=1, live=-1, quarantined=1):
             heap.call("kfree_rcu", addr)
+            grace_periods_end(2)
         addr = heap.call("kmem_cache_alloc").pointer
-        with changes(freed=1, live=-1):
+        with changes(freed=1, live=-1, quarantined=1):
             heap.call("kfree_rcu", addr)
+            grace_periods_end(3)
 
 
 def by_jump() -> None:
