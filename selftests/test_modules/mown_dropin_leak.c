@@ -34,13 +34,6 @@ MODULE_PARM_DESC(late_ms, "if not 0, at exit the kernel gets an object that it f
 /* Called by the kernel when the module has gone, so not to be the drop-in's. */
 static void (*const late_free)(const void *ptr) = kfree;
 
-/* As is this, which nothing is to account for; 6.10 made a macro of the name. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
-static unsigned long (*const kernels_page)(gfp_t gfp) = get_zeroed_page;
-#else
-static unsigned long (*const kernels_page)(gfp_t gfp) = get_zeroed_page_noprof;
-#endif
-
 /* Its first member, so that the timer's address is the object's. */
 struct late_object {
 	struct timer_list timer;
@@ -70,28 +63,51 @@ static noinline int free_at_once(void)
 	return ptr ? 0 : -ENOMEM;
 }
 
+#ifdef CONFIG_LOCKDEP
+
+/* Nothing is to account for this either. 6.10 made a macro of the name. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+static unsigned long (*const kernels_page)(gfp_t gfp) = get_zeroed_page;
+#else
+static unsigned long (*const kernels_page)(gfp_t gfp) = get_zeroed_page_noprof;
+#endif
+
+/*
+ * The timer's class would be of the module, which goes before the timer does. What has
+ * one of its own, and its name, instead is lost.
+ */
+static bool set_lock_class(struct timer_list *timer)
+{
+	struct lock_class_key *key = (void *)kernels_page(GFP_KERNEL);
+
+	if (!key)
+		return false;
+	lockdep_register_key(key);
+	lockdep_init_map(&timer->lockdep_map, strcpy((char *)(key + 1), "late"),
+			 key, 0);
+	return true;
+}
+
+#else
+
+static bool set_lock_class(struct timer_list *timer)
+{
+	return true;
+}
+
+#endif
+
 static noinline void hand_over(void)
 {
 	struct late_object *object = kzalloc(sizeof(*object), GFP_KERNEL);
-	struct lock_class_key __maybe_unused *key;
 
 	if (!object)
 		return;
 	timer_setup(&object->timer, (void *)late_free, 0);
-#ifdef CONFIG_LOCKDEP
-	/*
-	 * Its class would be of the module, which goes before the timer does.
-	 * What has one of its own, and its name, instead is lost.
-	 */
-	key = (struct lock_class_key *)kernels_page(GFP_KERNEL);
-	if (!key) {
+	if (!set_lock_class(&object->timer)) {
 		kfree(object);
 		return;
 	}
-	lockdep_register_key(key);
-	lockdep_init_map(&object->timer.lockdep_map,
-			 strcpy((char *)(key + 1), "late"), key, 0);
-#endif
 	mod_timer(&object->timer, jiffies + msecs_to_jiffies(late_ms));
 }
 
