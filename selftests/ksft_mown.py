@@ -118,6 +118,11 @@ def module_loaded(name: str) -> bool:
     return any(line.split()[0] == name for line in Path("/proc/modules").read_text().splitlines())
 
 
+def built_in() -> bool:
+    """Is mown part of the kernel? Then it cannot go, and every module is under it."""
+    return os.path.isdir(SYSFS) and not module_loaded("mown")
+
+
 def mown_path() -> Optional[Path]:
     """The mown.ko to test; None if it is for modprobe to find."""
     named = os.environ.get("MOWN_KO")
@@ -153,7 +158,7 @@ def insmod(name: str, **params: object) -> None:
 
 def rmmod(name: str) -> None:
     """Unload the module; it must go. Skip if that is mown and it is part of the kernel."""
-    if name == "mown" and os.path.isdir(SYSFS) and not module_loaded(name):
+    if name == "mown" and built_in():
         raise Skip("mown is part of the kernel")
     done = command("rmmod", name)
     if done.returncode:
