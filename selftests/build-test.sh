@@ -13,6 +13,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 [ $# -ge 1 ] || { echo "usage: $0 KDIR [MOWN]" >&2; exit 2; }
 kdir=$1
 mown=$(cd "${2:-$here/..}" && pwd -P) || exit 2
+# The names of another architecture's tools begin with what its compiler's does
+cross=$(sed -n 's/^export CROSS_COMPILE *:*= *//p' "$kdir/Makefile")
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
@@ -205,7 +207,7 @@ EOF_SOURCE
 # calls(object, name): what use_NAME() refers to, one symbol a line
 calls()
 {
-	objdump -dr "$1" | awk -v head="<use_$2>:" '
+	"${cross}objdump" -dr "$1" | awk -v head="<use_$2>:" '
 		/^[0-9a-f]+ <.*>:$/ { inside = $2 == head; next }
 		inside && $2 ~ /^R_/ { sub(/[-+]0x[0-9a-f]+$/, "", $3); print $3 }'
 }
@@ -246,7 +248,7 @@ plain_calls()
 		calls "$work/use/plain.o" "$name" | grep -qxE "$name(_noprof)?" ||
 			{ echo "use_$name() does not call $name()"; bad=1; }
 	done
-	! nm -u "$work/use/plain.ko" | grep mown || bad=1
+	! "${cross}nm" -u "$work/use/plain.ko" | grep mown || bad=1
 	return $bad
 }
 
@@ -257,7 +259,7 @@ mapped_calls()
 	local name raw bad=0 seen
 
 	while IFS='|' read -r name _; do
-		[ "$name" != kvrealloc ] || nm "$work/use/mapped.o" | grep -q ' use_kvrealloc$' ||
+		[ "$name" != kvrealloc ] || "${cross}nm" "$work/use/mapped.o" | grep -q ' use_kvrealloc$' ||
 			continue
 		seen=$(calls "$work/use/mapped.o" "$name")
 		grep -qE '^(__)?mown_' <<<"$seen" ||
@@ -268,7 +270,7 @@ mapped_calls()
 		done
 	done < <(uses)
 	# And nowhere else in the module: not from a header's inline function.
-	! nm -u "$work/use/mapped.ko" | grep -wE \
+	! "${cross}nm" -u "$work/use/mapped.ko" | grep -wE \
 		'kfree|kvfree|kfree_sensitive|krealloc(_noprof)?|kvfree_call_rcu|kmem_cache_free_bulk' ||
 		bad=1
 	return $bad

@@ -5,7 +5,12 @@
 # packages and unpack them, without installing anything, into a cache. Prints
 # the directory, whose last part is what uname -r says under that kernel.
 #
-# Usage: fetch-kernel.sh KERNEL	(6.1, 6.12, a full version of these, or sid)
+# Usage: fetch-kernel.sh KERNEL
+#
+# KERNEL is 6.1, 6.12, 6.1-arm64, 6.12-arm64, a full version of these, or sid.
+#
+# With what is for arm64 comes a small system of arm64's programs, unpacked likewise:
+# none of the packages' scripts is run. Modules are built by the host's cross compiler.
 #
 # What sid has needs sid's compiler. That is in a directory of its own, in which root
 # of the host can run it: the kernel's directory is then a whole small system, and
@@ -21,6 +26,10 @@ die()
 	echo "fetch-kernel: $*" >&2
 	exit 1
 }
+
+# What the tests need of arm64's Debian, and vmtest.sh; without recommended packages
+SYSTEM_PACKAGES=(usr-is-merged base-files base-passwd bash busybox-static coreutils dash
+	diffutils findutils gawk grep kmod libc-bin mount perl-base procps python3 sed util-linux)
 
 # A user who is not root may lack the directory of depmod
 PATH=$PATH:/usr/sbin:/sbin
@@ -38,25 +47,31 @@ debian_site()
 }
 
 # apt_for KERNEL: set APT to the options with which apt sees KERNEL's packages.
-# Backports get private lists, so the host's apt configuration stays as it is.
+# Backports and arm64 get private lists, so the host's apt configuration stays as it is.
 apt_for()
 {
-	local site
+	local site private=(-o Dir::State::lists="$work/lists" -o Dir::Cache="$work")
 
+	mkdir -p "$work/lists" "$work/archives/partial"
 	APT=(-q -o APT::Sandbox::User="$(id -un)")
-	case $1 in
+	if [[ $1 == *-arm64 ]]; then
+		# As if arm64's system were this one, with nothing installed yet; what
+		# builds modules runs here, and is the host's
+		: >"$work/status"
+		APT+=("${private[@]}" -o APT::Architecture=arm64 -o APT::Architectures::=arm64
+			-o APT::Architectures::=amd64 -o Dir::State::status="$work/status")
+	fi
+	case ${1%-arm64} in
 	6.1 | 6.1.0-*) ;;
 	6.12 | 6.12.*+deb12*)
 		site=$(debian_site) || exit 1
-		mkdir -p "$work/lists" "$work/archives/partial"
 		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
 			"$site bookworm-backports main" >"$work/backports.list"
-		APT+=(-o Dir::Etc::sourcelist="$work/backports.list"
-			-o Dir::Etc::sourceparts=/dev/null
-			-o Dir::State::lists="$work/lists" -o Dir::Cache="$work")
+		APT+=("${private[@]}" -o Dir::Etc::sourcelist="$work/backports.list"
+			-o Dir::Etc::sourceparts=/dev/null)
 		;;
 	*)
-		die "unsupported kernel '$1' (try 6.1, 6.12 or a full version of them)"
+		die "unsupported kernel '$1' (try 6.1, 6.12, 6.1-arm64 or 6.12-arm64)"
 		;;
 	esac
 }
@@ -173,24 +188,61 @@ fetch_sid()
 	ln -sfn "$ver" "$cache/kernels/sid"
 }
 
+# apt_update PACKAGE: bring the lists up to date if apt does not know PACKAGE
+apt_update()
+{
+	apt-cache "${APT[@]}" show "$1" &>/dev/null || apt-get "${APT[@]}" update >&2 ||
+		die "apt-get update failed"
+}
+
+# fetch_system: make $cache/kernels/system-arm64
+fetch_system()
+{
+	local new=$cache/kernels/new-system deb packages
+
+	apt_for 6.1-arm64
+	apt_update busybox-static
+	echo "fetch-kernel: fetching a small system for arm64" >&2
+	packages=$(apt-get "${APT[@]}" -s --no-install-recommends install \
+		"${SYSTEM_PACKAGES[@]}" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+	[[ $packages ]] || die "apt does not know what ${SYSTEM_PACKAGES[*]} need"
+	rm -rf "$new" "$work/system"
+	mkdir -p "$work/system" "$new"/usr/{bin,lib,sbin}
+	# Not all packages know that these are links: tar is told to follow them
+	ln -s usr/bin usr/lib usr/sbin "$new"
+	# shellcheck disable=SC2086 # several words
+	(cd "$work/system" && apt-get "${APT[@]}" download $packages >&2) ||
+		die "cannot download the packages of arm64's system"
+	for deb in "$work"/system/*.deb; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$new" ||
+			die "cannot unpack ${deb##*/}"
+	done
+	# What the packages' scripts would do
+	ln -sfn dash "$new/bin/sh"
+	ln -sfn gawk "$new/bin/awk"
+	cp "$new/usr/share/base-passwd/passwd.master" "$new/etc/passwd"
+	cp "$new/usr/share/base-passwd/group.master" "$new/etc/group"
+	mv -T "$new" "$cache/kernels/system-arm64" || die "cannot write $cache/kernels"
+}
+
 # fetch_kernel KERNEL: make $cache/kernels/KERNEL. Runs under a lock.
 fetch_kernel()
 {
-	local meta=linux-image-amd64 image ver dir new pkg
+	local arch=amd64 meta image ver dir new pkg
 
 	if [[ $1 == sid ]]; then
 		fetch_sid
 		return
 	fi
-	[[ $1 == 6.1 || $1 == 6.12 ]] || meta=linux-image-$1
+	[[ $1 != *-arm64 ]] || arch=arm64
+	meta=linux-image-$arch
+	[[ ${1%-arm64} == 6.1 || ${1%-arm64} == 6.12 ]] || meta=linux-image-$1
 	apt_for "$1"
-	if ! apt-cache "${APT[@]}" show "$meta" &>/dev/null; then
-		apt-get "${APT[@]}" update >&2 || die "apt-get update failed"
-	fi
-	image=$meta
-	[[ $1 == *amd64 ]] || image=$(apt_depends "$meta" 'linux-image-[0-9].*-amd64')
+	apt_update "$meta"
+	image=$(apt_depends "$meta" "linux-image-[0-9].*-$arch")
+	image=${image:-$meta}
 	ver=${image#linux-image-}
-	[[ $ver == "${1%-amd64}"[.+-]*amd64 ]] || die "apt offers no kernel $1 (found '$ver')"
+	[[ $ver == "${1%-"$arch"}"[.+-]*"$arch" ]] || die "apt offers no kernel $1 (found '$ver')"
 	dir=$cache/kernels/$ver
 
 	if [[ ! -d $dir ]]; then
@@ -202,7 +254,7 @@ fetch_kernel()
 		pkg=linux-headers-$ver
 		(cd "$work/debs" && apt-get "${APT[@]}" download "$image" "$pkg" \
 			"$(apt_depends "$pkg" 'linux-headers-.*-common')" \
-			"$(apt_depends "$pkg" 'linux-kbuild-.*')" >&2) ||
+			"$(apt_depends "$pkg" 'linux-kbuild-.*'):amd64" >&2) ||
 			die "cannot download the packages of kernel $ver"
 		for pkg in "$work"/debs/*.deb; do
 			dpkg -x "$pkg" "$new" || die "cannot unpack ${pkg##*/}"
@@ -214,8 +266,16 @@ fetch_kernel()
 		sed -i '/^CONFIG_DEBUG_INFO_BTF_MODULES=/d' "$pkg/include/config/auto.conf"
 		ln -sfn "$dir/usr/src/linux-headers-$ver" "$new/lib/modules/$ver/build"
 		depmod -b "$new" "$ver" || die "depmod failed"
-		unpack_bzimage "$new/boot/vmlinuz-$ver" "$new/boot/vmlinux" ||
-			die "cannot unpack vmlinuz-$ver"
+		if [[ $arch == arm64 ]]; then
+			# QEMU starts it as it is
+			ln -s "vmlinuz-$ver" "$new/boot/vmlinux"
+			sed -i '1i export CROSS_COMPILE := aarch64-linux-gnu-' "$pkg/Makefile"
+			[[ -d $cache/kernels/system-arm64 ]] || fetch_system
+			ln -s ../system-arm64 "$new/system"
+		else
+			unpack_bzimage "$new/boot/vmlinuz-$ver" "$new/boot/vmlinux" ||
+				die "cannot unpack vmlinuz-$ver"
+		fi
 		mv -T "$new" "$dir" || die "cannot write $dir"
 	fi
 	[[ $1 == "$ver" ]] || ln -sfn "$ver" "$cache/kernels/$1"

@@ -34,12 +34,15 @@ CROSS_PACKAGES=(clang lld llvm gcc-aarch64-linux-gnu gcc-powerpc-linux-gnu gcc-s
 # What fetch-kernel.sh makes a system by for sid's kernel
 SID_PACKAGES=(debootstrap)
 
+# What builds for a guest of arm64, and the guest
+ARM64_PACKAGES=(gcc-aarch64-linux-gnu qemu-system-arm)
+
 SOURCE_PARTS=(.clang-format COPYING lib samples/kmemleak scripts tools/testing/selftests)
 
 usage()
 {
 	cat <<EOF_USAGE
-Usage: ${0##*/} [--source | --bench | --model | --cross | --sid]
+Usage: ${0##*/} [--source | --bench | --model | --cross | --sid | --arm64]
 
 Install the Debian packages that are missing and unpack the kernel's source.
 
@@ -47,6 +50,7 @@ Install the Debian packages that are missing and unpack the kernel's source.
   --model   ... with what make check-model needs
   --cross   ... with compilers for other architectures
   --sid     ... with what sid's kernel is fetched by
+  --arm64   ... with what a guest of arm64 needs
   --source  print the directory of the unpacked source; install nothing
   -h        this text
 EOF_USAGE
@@ -107,6 +111,7 @@ case ${1-} in
 --model) PACKAGES+=("${MODEL_PACKAGES[@]}") ;;
 --cross) PACKAGES+=("${CROSS_PACKAGES[@]}") ;;
 --sid) PACKAGES+=("${SID_PACKAGES[@]}") ;;
+--arm64) PACKAGES+=("${ARM64_PACKAGES[@]}") ;;
 -h | --help) usage; exit 0 ;;
 *) usage >&2; exit 2 ;;
 esac

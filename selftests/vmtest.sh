@@ -9,7 +9,8 @@
 # with a small initramfs; its init mounts the host's / read-only over 9p, puts a
 # tmpfs over it so that the guest can write anywhere, and switches to it. What
 # COMMAND writes to stdout and stderr, and its exit status, come back through three
-# virtio-serial ports; the kernel's console goes to a file of its own.
+# virtio-serial ports; the kernel's console goes to a file of its own. A guest of
+# another architecture has a small system of its own in place of the host's programs.
 
 set -u
 
@@ -22,9 +23,10 @@ Usage: ${0##*/} [-k KERNEL] [-c CPUS] [-m MEM] [-a "KERNEL ARGS"] [-t SECONDS]
 
 Run COMMAND as root under KERNEL in a virtual machine and exit with its status.
 
-  -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), sid (its newest;
-              as root), or a full version such as 6.1.0-56-amd64; or a name that
-              build-kernel.sh knows, such as debug, which is built the first time
+  -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), 6.1-arm64 or
+              6.12-arm64, sid (its newest; as root), or a full version such as
+              6.1.0-56-amd64; or a name that build-kernel.sh knows, such as
+              debug, which is built the first time
   -c CPUS     number of virtual CPUs (default 2)
   -m MEM      memory in MiB (default 1024)
   -a ARGS     more arguments for the kernel's command line
@@ -80,13 +82,29 @@ mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
 for m in $(ls /ko); do insmod /ko/$m || fail "cannot load $m"; done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 host /host ||
 	fail "cannot mount the host's files"
-mount -t tmpfs upper /upper; mkdir /upper/u /upper/w
-mount -t overlay -o lowerdir=/host,upperdir=/upper/u,workdir=/upper/w root /root ||
-	fail "cannot mount the root file system"
+mount -t tmpfs upper /upper
 . /vmtest/paths
+# over DIR WHERE: a directory of the host's, to which the guest can write
+n=0
+over()
+{
+	n=$((n + 1))
+	mkdir -p "$2" /upper/$n/u /upper/$n/w
+	mount -t overlay -o "lowerdir=/host$1,upperdir=/upper/$n/u,workdir=/upper/$n/w" root \
+		"$2" || fail "cannot mount $1"
+}
+over "$SYSTEM" /root
+# Of a system that has not the host's programs the rest is the host's all the same
+[ ! "$SYSTEM" ] || for dir in /host/*; do
+	dir=${dir#/host}
+	case $dir in
+	/bin | /boot | /dev | /etc | /lib* | /lost+found) continue ;;
+	/proc | /run | /sbin | /sys | /tmp | /usr | /var) continue ;;
+	esac
+	[ -L "/host$dir" ] || [ ! -d "/host$dir" ] || over "$dir" "/root$dir"
+done
+over "$KERNEL/lib/modules" /root/lib/modules
 cd /root
-mkdir -p lib/modules
-mount --bind ".$KERNEL/lib/modules" lib/modules || fail "cannot mount the modules"
 for d in dev proc sys; do mount --move /$d $d; done
 mount -t tmpfs -o mode=1777 tmp tmp; mount -t tmpfs run run
 mkdir -p dev/pts dev/shm run/lock
@@ -142,7 +160,8 @@ guest_command()
 
 	printf 'cd %q || exit 125\n' "$1"
 	printf 'exec env -i'
-	for v in PATH HOME TERM "${!MOWN_@}" "${!KSFT@}" "${!KSELFTEST@}"; do
+	printf ' PATH=%q' "$guest_path"
+	for v in HOME TERM "${!MOWN_@}" "${!KSFT@}" "${!KSELFTEST@}"; do
 		[[ -v $v ]] && printf ' %s=%q' "$v" "${!v}"
 	done
 	printf ' %q' "${@:2}"
@@ -156,7 +175,7 @@ make_initrd()
 
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,dev,proc,sys,host,upper,root,ko,vmtest}
-	cp "$(command -v busybox)" "$root/bin/busybox"
+	cp "$busybox" "$root/bin/busybox"
 	for ko in virtio_pci virtio_console 9pnet_virtio 9p overlay; do
 		modprobe -d "$kernel" -S "$kver" --show-depends "$ko" ||
 			die "kernel $kver has no module $ko"
@@ -173,7 +192,7 @@ make_initrd()
 	chmod 755 "$root/init"
 	guest_main >"$root/vmtest/main"
 	guest_command "${@:2}" >"$root/vmtest/command"
-	printf 'KERNEL=%q\n' "$kernel" >"$root/vmtest/paths"
+	printf '%s=%q\n' KERNEL "$kernel" SYSTEM "$system" >"$root/vmtest/paths"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$1" ||
 		die "cannot pack the initramfs"
 }
@@ -184,17 +203,17 @@ make_initrd()
 boot()
 {
 	local accel=$1 limit=$2 rc qemu port tails
-	local cmdline="console=ttyS0,115200 loglevel=8 panic=-1 $bootargs $kargs"
+	local cmdline="console=$tty,115200 loglevel=8 panic=-1 $bootargs $kargs"
 
 	make_initrd "$work/initrd.img" "${@:3}"
 	case $accel in
 	kvm) accel="kvm -cpu host" ;;
 	tcg | tcg-single | tcg-icount)
 		case $accel in
-		tcg) accel="tcg,thread=multi -cpu max" ;;
-		tcg-single) accel="tcg,thread=single -cpu max" ;;
+		tcg) accel="tcg,thread=multi -cpu $cpu" ;;
+		tcg-single) accel="tcg,thread=single -cpu $cpu" ;;
 		tcg-icount) accel="tcg,thread=single -icount shift=0,sleep=off"
-			accel+=" -cpu max,rdrand=off,rdseed=off" ;;
+			accel+=" -cpu $cpu$not_random" ;;
 		esac
 		# On a busy host an emulated CPU may stand still for some time
 		cmdline="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 $cmdline" ;;
@@ -202,11 +221,9 @@ boot()
 	# Files, not pipes: a slow reader of ours must not hold up the guest
 	rm -f "$work"/{out,err,status}
 	touch "$work"/{out,err,status}
-	# q35, as the older machine's interrupt tables take ACPI seconds to read
-	# when slub_debug is on. Sockets, as a kernel without ACPI finds only the
-	# first core of each.
+	# Sockets, as a kernel without ACPI finds only the first core of each.
 	# shellcheck disable=SC2206 # $accel is several words on purpose
-	qemu=(qemu-system-x86_64 -M q35 -accel $accel -smp "$cpus,sockets=$cpus,cores=1"
+	qemu=("$emulator" -M "$machine" -accel $accel -smp "$cpus,sockets=$cpus,cores=1"
 		-m "$mem" -nodefaults -no-user-config -display none -no-reboot
 		-kernel "$image" -initrd "$work/initrd.img"
 		-append "$cmdline" -serial "file:$log"
@@ -314,19 +331,42 @@ else
 	# Without ACPI, only a triple fault ends the machine. Addresses as elsewhere.
 	bootargs="reboot=t no5lvl"
 fi
+# What the guest's architecture asks for, and where its programs are
+if [[ -e $kernel/system ]]; then
+	# A CPU with atomic instructions, which are fast to emulate, and without pointer
+	# authentication, which is slow
+	emulator=qemu-system-aarch64 machine=virt cpu=neoverse-n1 not_random='' tty=ttyAMA0
+	system=$(realpath "$kernel/system")
+	busybox=$system/bin/busybox
+	guest_path=/usr/sbin:/usr/bin:/sbin:/bin
+	# QEMU translates a program anew for each address that it is loaded at. And of
+	# memory set aside for devices (CMA) the page cache has some meanwhile, which
+	# is not counted as free
+	bootargs="norandmaps cma=0"
+	MOWN_ACCEL=${MOWN_ACCEL:-tcg}
+else
+	# q35, as the older machine's interrupt tables take ACPI seconds to read
+	# when slub_debug is on
+	emulator=qemu-system-x86_64 machine=q35 cpu=max not_random=,rdrand=off,rdseed=off
+	tty=ttyS0 system='' guest_path=$PATH
+	busybox=$(command -v busybox)
+fi
 case $print in
 kdir) echo "$kdir"; exit 0 ;;
 kver) echo "$kver"; exit 0 ;;
 esac
 
 [[ ! -e $kernel/linux ]] || die "${kernel##*/} is for User-Mode Linux: see umltest.sh"
-for tool in qemu-system-x86_64 busybox cpio modprobe; do
-	command -v "$tool" >/dev/null || die "$tool is missing (see ${0%/*}/setup.sh)"
+for tool in "$emulator" busybox cpio modprobe; do
+	command -v "$tool" >/dev/null ||
+		die "$tool is missing (see ${0%/*}/setup.sh${system:+ --arm64})"
 done
 cwd=$(pwd -P)
 case $cwd/ in
 /tmp/* | /run/* | /dev/* | /proc/* | /sys/*)
 	die "the guest has its own /${cwd:1:4}: call from another directory than $cwd" ;;
+/boot/* | /etc/* | /usr/* | /var/*)
+	[[ ! $system ]] || die "a guest of arm64 has not the host's $cwd" ;;
 esac
 
 accel=${MOWN_ACCEL:-$({ flock 5; choose_accel; } 5>"$cache/lock")}
