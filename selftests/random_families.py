@@ -4,6 +4,7 @@
 No more is in it than the documentation says. An object is known by the address that
 live shows; that of an object for each CPU is at a fixed distance from its cookie.
 """
+import platform
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,7 +17,8 @@ PAGE = 4096
 ADDRESSES = 1 << 64
 ERRNO_MAX = 4095
 RELEASED = 3000		# released addresses to free again: beyond what quarantine holds
-BLOCK_HEAD = 24		# what stands before memory of a device, in mown's block
+# What stands before memory of a device in mown's block, which is aligned as for DMA
+BLOCK_HEAD = 128 if platform.machine() == "aarch64" else 24
 
 # Of each module at most. What is large or slow to make is rare.
 CAPS = {"kmalloc": 200, "vmalloc": 40, "slab": 150, "pages": 60, "percpu": 60, "cache": 6,

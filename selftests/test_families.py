@@ -827,7 +827,7 @@ def release_order(its: Things, device: int, objects: dict[str, int]) -> list[str
         # The kernel's block begins before the memory that the module has, and what
         # is free may be used again before the detach is done
         order += [name for name, addr in objects.items()
-                  if addr - 128 < entry <= addr and name not in order]
+                  if addr - 128 <= entry <= addr and name not in order]
     return order
 
 

@@ -65,13 +65,16 @@ MODULE_AREAS: set[str] = set()
 
 
 def vmalloc_areas(module: str) -> int:
-    """Areas that the module called for; when it has gone, they are known by where they are."""
+    """Areas that the module called for; when it has gone, they are known by where they are.
+
+    Those that the kernel has yet to unmap, all at once, are free.
+    """
     size = VMALLOC + PAGE		# with the guard
     areas = read_file("/proc/vmallocinfo")
     if module_loaded(module):
         MODULE_AREAS.clear()
         MODULE_AREAS.update(re.findall(rf"^(\S+ +{size}) \S+ \[{module}\] ", areas, re.M))
-    return len(MODULE_AREAS.intersection(re.findall(rf"^\S+ +{size}\b", areas, re.M)))
+    return len(MODULE_AREAS.intersection(re.findall(rf"^\S+ +{size}\b(?! unpurged)", areas, re.M)))
 
 
 def cache_objects(pattern: str) -> int:
