@@ -36,7 +36,9 @@ RUNS |= {"debug": Run("debug", ("check-debug",)), "kcsan": Run("kcsan", ("check-
          "uml-debug": Run("uml-debug", ("check-uml",)),
          "in-tree": Run("in-tree", ("check-in-tree",)),
          "in-tree-m": Run("in-tree-m", ("check-in-tree", "KERNEL=in-tree-m")),
-         "clang": Run("clang", ("check", "KERNEL=clang"))}
+         "clang": Run("clang", ("check", "KERNEL=clang")),
+         "arm64": Run("6.12-arm64", ("check-arm64",)),
+         "6.1-arm64": Run("6.1-arm64", ("check-arm64", "KERNEL=6.1-arm64"))}
 
 
 def run(what: Run) -> tuple[int, int, int]:

@@ -64,9 +64,9 @@ tree=$(cd "$1" && pwd -P)/linux
 kdir=$(cd "$2" && pwd -P)
 mown=$(cd "$3" && pwd -P)
 
-# Kernels of our own have not what the drivers need.
+# Kernels of our own have not what the drivers need, nor has that for arm64.
 if [[ $(<"$kdir/include/config/kernel.release") != 6.1.* ]] ||
-		! grep -q '^CONFIG_MTD=' "$kdir/include/config/auto.conf"; then
+		! grep -q '^CONFIG_MTD_RAW_NAND=' "$kdir/include/config/auto.conf"; then
 	echo "$0: no drivers of Linux 6.1 for the kernel of $kdir" >&2
 	# Nor what was built here for another kernel: the test is skipped
 	rm -rf "$tree"
