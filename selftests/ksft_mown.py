@@ -320,6 +320,18 @@ def global_stats() -> dict[str, str]:
     return parse_stats(read_file(f"{DEBUGFS}/stats"))
 
 
+def need_attach() -> None:
+    """Skip the whole test if no module can be attached here; mown is loaded then."""
+    try:
+        load_mown()
+    except Skip as why:
+        skip_all(str(why))
+    if not os.path.exists(f"{SYSFS}/attach"):
+        skip_all("this mown cannot attach")
+    if global_stats()["hooks"] == "none":
+        skip_all("this kernel lets nothing be hooked")
+
+
 def attached() -> dict[str, str]:
     """Which names are attached, and in which state."""
     return dict(line.split() for line in read_lines(f"{DEBUGFS}/attached", "mown attached 1"))

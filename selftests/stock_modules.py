@@ -24,9 +24,8 @@ import time
 from types import MappingProxyType
 from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence
 
-from ksft_mown import (DEBUGFS, PATIENCE, SYSFS, ExitBlock, Ktap, Skip, command, exits,
-                       load_mown, read_blocks, read_file, run_cases, skip_all, violations,
-                       wait_for, write_file)
+from ksft_mown import (DEBUGFS, PATIENCE, SYSFS, ExitBlock, Ktap, Skip, command, exits, need_attach,
+                       read_blocks, read_file, run_cases, violations, wait_for, write_file)
 
 ATTACH = f"{SYSFS}/attach"
 DETACH = f"{SYSFS}/detach"
@@ -243,12 +242,7 @@ def run_stock(cases: Sequence[Case], least: int,
     MORE: cases that do not fit in the table.
     """
     if os.geteuid() == 0:
-        try:
-            load_mown()
-        except Skip as why:
-            skip_all(str(why))
-        if not os.path.exists(ATTACH):
-            skip_all("this mown cannot attach")
+        need_attach()
     table = [(case.title, functools.partial(exercise, case)) for case in cases]
     table += more
     table.append((f"{least} modules or more", functools.partial(tally, least, len(cases))))

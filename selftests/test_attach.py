@@ -10,8 +10,8 @@ import subprocess
 from typing import Callable, Iterator, Optional
 
 from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, attached, command, exits, global_stats, insmod,
-                       live, load_mown, loaded, module_loaded, mown_path, ops, policy, read_file,
-                       read_lines, reported, rmmod, run_cases, skip_all, stats, violations,
+                       live, load_mown, loaded, module_loaded, mown_path, need_attach, ops, policy,
+                       read_file, read_lines, reported, rmmod, run_cases, stats, violations,
                        wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
@@ -670,9 +670,5 @@ CASES: list[tuple[str, Callable[[], None]]] = [
 ]
 
 if __name__ == "__main__":
-    load_mown()
-    if not os.path.exists(f"{SYSFS}/attach"):
-        skip_all("this mown cannot attach")
-    if global_stats()["hooks"] == "none":
-        skip_all("this kernel lets nothing be hooked")
+    need_attach()
     run_cases(CASES, (PLAIN, WORLD, DROPIN, "mown_plain_holder", "mown_plain_sleeper"))

@@ -4,8 +4,8 @@
 import os
 import time
 
-from ksft_mown import (SYSFS, global_stats, insmod, load_mown, read_file, rmmod, run_cases,
-                       skip_all, stats, violations, wait_for, write_file)
+from ksft_mown import (SYSFS, insmod, load_mown, need_attach, read_file, rmmod, run_cases, skip_all,
+                       stats, violations, wait_for, write_file)
 from test_attach import attached, enabled
 
 LOAD = "mown_plain_load"
@@ -71,9 +71,7 @@ def comes_and_goes() -> None:
 
 
 if __name__ == "__main__":
-    load_mown()
-    if not os.path.exists(f"{SYSFS}/attach") or global_stats()["hooks"] == "none":
-        skip_all("nothing can be attached")
+    need_attach()
     if not ROUNDS:
         skip_all("patches code that all CPUs run, which QEMU with a thread each does not stand: "
                  "set MOWN_ATTACH_ROUNDS where that is safe")
