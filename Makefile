@@ -27,6 +27,7 @@ help:
 	@echo 'make check-in-tree    ... with mown built into the kernel (KERNEL=in-tree-m: its module)'
 	@echo 'make check-arm64      ... on arm64, Linux 6.12 (or KERNEL=6.1-arm64)'
 	@echo 'make check-kcsan      ... for data races'
+	@echo 'make check-gcov       ... counting the lines of src/ that are run'
 	@echo 'make check-uml        ... on User-Mode Linux, with failing allocations'
 	@echo 'make soak             run the random tests for two hours'
 	@echo 'make fuzz             write to all knobs and read all files at random'
@@ -53,7 +54,7 @@ install: modules
 clean:
 	rm -rf build
 	find src selftests -name '*.o' -o -name '*.ko' -o -name '*.mod' \
-		-o -name '*.mod.c' -o -name '.*.cmd' -o -name modules.order \
+		-o -name '*.mod.c' -o -name '*.gcno' -o -name '.*.cmd' -o -name modules.order \
 		-o -name Module.symvers | xargs -r rm -f
 	rm -f Module.symvers modules.order .*.cmd
 
@@ -103,6 +104,15 @@ check-kcsan: guest-setup
 	selftests/check.sh -k $(KERNEL) -o 1800 -t 7200 -T test_kernel_frees.py \
 		-T test_litmus.py -T test_quarantine.py -T test_random_model.py \
 		-T test_rounds.py -T test_stress.py "plain=ignore_loglevel kcsan.skip_watch=200"
+
+# The suite, and which lines of src/ it runs; the others stand in build/log/gcov.missed.
+# What argues them is in selftests/README.md.
+check-gcov: KERNEL = gcov
+check-gcov: export MOWN_GCOV = $(CURDIR)/build/gcov
+check-gcov: guest-setup
+	rm -rf build/gcov
+	selftests/check.sh -k $(KERNEL) -o 1200 -t 7200; failed=$$?; \
+	selftests/gcov.py --least 95 --missed build/log/gcov.missed $(MOWN_GCOV) && exit $$failed
 
 # What needs no ftrace, at the host's speed: KASAN, lockdep, kmemleak, failslab
 check-uml: KERNEL = uml-debug
@@ -165,7 +175,8 @@ check-compile:
 static: guest-setup
 	selftests/static.sh "$$($(vmtest) --kdir)"
 
-.PHONY: help modules install clean guest-setup demo check check-arm64 check-debug check-in-tree \
-	check-kcsan check-uml check-matrix check-model check-compile soak fuzz sweep bench bench-native coverage static
+.PHONY: help modules install clean guest-setup demo check check-arm64 check-debug check-gcov \
+	check-in-tree check-kcsan check-uml check-matrix check-model check-compile soak fuzz \
+	sweep bench bench-native coverage static
 .DEFAULT_GOAL := modules
 endif

@@ -11,7 +11,7 @@
 set -u
 
 # Names, in the order that they are told of
-NAMES=(debug kcsan kmemleak kasan clang in-tree in-tree-m uml uml-debug uml-kmemleak
+NAMES=(debug kcsan gcov kmemleak kasan clang in-tree in-tree-m uml uml-debug uml-kmemleak
 	uml-kasan arm64 i386 powerpc s390)
 
 # kernel_parts NAME: set arch, the targets of make, the fragments of config.d that
@@ -22,6 +22,7 @@ kernel_parts()
 	case $1 in
 	debug) arch=x86 targets=(bzImage) fragments=(x86 kasan kmemleak debug debug-x86) ;;
 	kcsan) arch=x86 targets=(bzImage) fragments=(x86 kcsan) ;;
+	gcov) arch=x86 targets=(bzImage) fragments=(x86 gcov) ;;
 	kmemleak) arch=x86 targets=(bzImage) fragments=(x86 kmemleak) ;;
 	kasan) arch=x86 targets=(bzImage) fragments=(x86 kasan) ;;
 	clang) arch=x86 targets=(bzImage) fragments=(x86) by=(LLVM=1) ;;

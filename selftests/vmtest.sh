@@ -8,8 +8,8 @@
 # How it works: fetch-kernel.sh or build-kernel.sh has the kernel. QEMU boots it
 # with a small initramfs; its init mounts the host's / read-only over 9p, puts a
 # tmpfs over it so that the guest can write anywhere, and switches to it. What
-# COMMAND writes to stdout and stderr, and its exit status, come back through three
-# virtio-serial ports; the kernel's console goes to a file of its own. A guest of
+# COMMAND writes to stdout and stderr, its exit status, and what gcov counted come back
+# through virtio-serial ports; the kernel's console goes to a file of its own. A guest of
 # another architecture has a small system of its own in place of the host's programs.
 
 set -u
@@ -48,7 +48,8 @@ MOWN_CACHE (default ~/.cache/mown) holds the kernels; remove one from there to
 get Debian's newest. MOWN_ACCEL=tcg or kvm overrides the choice between them;
 tcg-single has one host thread for all CPUs, for what patches code that the other
 CPUs run meanwhile: QEMU loses a CPU at that now and then; with tcg-icount the
-time stamp counter counts instructions.
+time stamp counter counts instructions. MOWN_GCOV=DIR is where to leave a tar file of
+what a kernel with gcov has in /sys/kernel/debug/gcov at the end.
 EOF_USAGE
 }
 
@@ -128,7 +129,7 @@ guest_main()
 	cat <<'EOF_MAIN'
 bb=/run/busybox
 # The ports' names arrive some time after the driver
-for name in out err status; do
+for name in out err status gcov; do
 	until port=$($bb grep -lx "vmtest.$name" /sys/class/virtio-ports/*/name 2>/dev/null); do
 		$bb usleep 10000
 	done
@@ -148,6 +149,11 @@ for p in /proc/[0-9]*; do
 	case ${p#/proc/} in 1 | $dd1 | $dd2) ;; *) kill -9 ${p#/proc/} 2>/dev/null;; esac
 done
 wait $dd1 $dd2
+# A copy, as tar wants to know sizes, which these files do not tell
+if [ -d /sys/kernel/debug/gcov ]; then
+	$bb cp -r /sys/kernel/debug/gcov /run/vmtest
+	$bb tar -C /run/vmtest -c gcov | $bb dd bs=32k of=$gcov 2>/dev/null
+fi
 echo $rc >$status
 $bb reboot -f
 EOF_MAIN
@@ -219,8 +225,8 @@ boot()
 		cmdline="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 $cmdline" ;;
 	esac
 	# Files, not pipes: a slow reader of ours must not hold up the guest
-	rm -f "$work"/{out,err,status}
-	touch "$work"/{out,err,status}
+	rm -f "$work"/{out,err,status,gcov}
+	touch "$work"/{out,err,status,gcov}
 	# Sockets, as a kernel without ACPI finds only the first core of each.
 	# shellcheck disable=SC2206 # $accel is several words on purpose
 	qemu=("$emulator" -M "$machine" -accel $accel -smp "$cpus,sockets=$cpus,cores=1"
@@ -228,8 +234,8 @@ boot()
 		-kernel "$image" -initrd "$work/initrd.img"
 		-append "$cmdline" -serial "file:$log"
 		-virtfs "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
-		-device "virtio-serial-pci,max_ports=4")
-	for port in out err status; do
+		-device "virtio-serial-pci,max_ports=5")
+	for port in out err status gcov; do
 		qemu+=(-chardev "file,id=$port,path=$work/$port,append=on"
 			-device "virtserialport,chardev=$port,name=vmtest.$port")
 	done
@@ -247,6 +253,10 @@ boot()
 	vm=
 	wait "${tails[@]}"
 
+	if [[ ${MOWN_GCOV-} && -s $work/gcov ]]; then
+		mkdir -p "$MOWN_GCOV"
+		cp "$work/gcov" "$(mktemp "$MOWN_GCOV/XXXXXX.tar")"
+	fi
 	if [[ -s $work/status ]]; then
 		return "$(<"$work/status")"
 	fi
