@@ -526,24 +526,28 @@ def no_records(denied: bool) -> None:
     write_file(f"/sys/module/{DENIER}/parameters/deny", str(int(denied)))
 
 
-def untracked(heap: Ops, owner: str, size: int, number: int) -> list[int]:
+def untracked(heap: Ops, owner: str, number: int, function: str = "kmalloc",
+              *numbers: int) -> list[int]:
     """So many objects of OWNER's that have no record, as there was no memory for one.
 
     Those that have one, as some records are at hand, are freed again; the denier must be there.
     """
+    # 64 bytes, or what the function is told; what frees it is told the device as well
+    numbers = numbers or (64,)
+    release = (("devm_kfree", numbers[0]) if function.startswith("devm") else ("kfree",))
     context = "hardirq"  # Who cannot wait is not given a record by another way
     found: list[int] = []
     recorded = []
     no_records(True)
     while len(found) < number:
         before = stats(owner)["untracked"]
-        pointer = heap.call("kmalloc", size, context=context).pointer
+        pointer = heap.call(function, *numbers, context=context).pointer
         assert pointer, "an allocation failed for want of a record"
         (found if stats(owner)["untracked"] > before else recorded).append(pointer)
         assert len(recorded) < 200, "all objects have records"
     no_records(False)
     for pointer in recorded:
-        heap.call("kfree", pointer, context=context)
+        heap.call(release[0], *release[1:], pointer, context=context)
     return found
 
 

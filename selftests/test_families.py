@@ -6,6 +6,7 @@ Who may release what, what is done about a wrong release, what waits where, and
 what each family needs besides. Each case runs twice, with mown_test_ops and with
 mown_dropin_ops.
 """
+import collections
 import contextlib
 import ctypes
 import functools
@@ -13,11 +14,13 @@ import re
 from typing import Callable, Iterator, NamedTuple, Optional, Union
 
 import ksft_mown
-from ksft_mown import (CGROUPS, SYSFS, Live, Ops, case_log, dmesg_mark, exits, knob, live, ops,
-                       policy, quiet_console, read_file, reported, run_cases, stats, violations,
-                       wait_for, write_file)
+from ksft_mown import (CGROUPS, DEBUGFS, SYSFS, Live, Ops, case_log, dmesg_mark, exits, knob, live,
+                       ops, policy, quiet_console, read_file, read_lines, reported, run_cases,
+                       stats, violations, wait_for, write_file)
 from test_api import API, DROPIN, SIZE_MAX, ZERO_SIZE_PTR, Way, site
 
+# It does not use mown, and stands for the kernel.
+WORLD = "mown_plain_ops"
 PAGE = 4096
 POISON = 0x6b
 ENOMEM = 12
@@ -271,6 +274,26 @@ def test_functions(way: Way) -> None:
             except AssertionError as error:
                 raise AssertionError(f"{entry.alloc}, {entry.free}: {error}") from error
         assert not violations(), violations()
+
+
+def test_sites(way: Way) -> None:
+    """Each place is told with what it has live, the most bytes first."""
+    with things(way) as its:
+        rows = {entry.alloc.function: entry for entry in FUNCTIONS}
+        for entry in rows.values():
+            for arg in entry.alloc.args:
+                its.number(arg)
+        held = [(entry, its.alloc(entry.alloc, entry.size, entry.family))
+                for entry in rows.values()]
+        lines = [line.split(None, 3) for line in
+                 read_lines(f"{DEBUGFS}/{way.module}/sites", "mown sites 1")]
+        places = collections.Counter(record.site for record in live(way.module))
+        assert len(places) > 50 and {line[3]: int(line[0]) for line in lines} == places, lines
+        sizes = [int(line[1]) for line in lines]
+        assert sizes == sorted(sizes, reverse=True), lines
+        assert sum(sizes) == sum(record.size for record in live(way.module)), lines
+        for entry, obj in held:
+            its.release(entry.free, obj, entry.waits)
 
 
 def test_zeroed(way: Way) -> None:
@@ -746,6 +769,14 @@ def test_page_element(way: Way) -> None:
         its.release(call_of("mempool_free p pagepool"), obj)
 
 
+def test_element_elsewhere(way: Way) -> None:
+    """An element that goes back to its pool by somebody else is not the module's any more."""
+    with things(way) as its, ops(WORLD) as world:
+        obj = its.alloc(call_of("mempool_alloc pool"), 300, "element")
+        with change(way.module, released_elsewhere=1, live=-1, live_bytes=-300):
+            world.call("mempool_free", obj.pointer, its.number("pool"))
+
+
 # ---- Pages ----
 
 def test_pages_held(way: Way) -> None:
@@ -1172,6 +1203,7 @@ def test_err_ptr(way: Way) -> None:
 
 BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("every function", test_functions),
+    ("the sites of every function", test_sites),
     ("zeroed and copied memory", test_zeroed),
     ("a wrong cache, pool, device, size or order", test_wrong),
     ("what belongs to another module", test_foreign_things),
@@ -1184,6 +1216,7 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("a cache goes with live objects", test_cache_live),
     ("a memory pool of the module's own", test_mempool_own),
     ("an element that is a page", test_page_element),
+    ("an element that somebody else frees", test_element_elsewhere),
     ("pages that others hold", test_pages_held),
     ("pages that are split, and exact ones", test_pages_split),
     ("the order of a detach", test_devres_order),

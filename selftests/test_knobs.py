@@ -81,6 +81,22 @@ def own_policy() -> None:
             assert stats(DROPIN)["unknown_passed"] == 1, "it does not inherit again"
 
 
+def own_stack_depth() -> None:
+    """stack_depth of one owner: its own number, and inherited again."""
+    path = file_of(DROPIN, "stack_depth")
+    with ops(API), ops(DROPIN):
+        assert read_file(path) == "inherit\n", read_file(path)
+        write_file(path, "8")
+        assert read_file(path) == "8\n", read_file(path)
+        assert read_file(file_of(API, "stack_depth")) == "inherit\n"
+        for text, error in (("17", errno.ERANGE), ("-1", errno.EINVAL),
+                            ("inherited", errno.EINVAL)):
+            refused(path, text, error)
+        assert read_file(path) == "8\n", read_file(path)
+        write_file(path, "inherit")
+        assert read_file(path) == "inherit\n", read_file(path)
+
+
 def own_left_behind() -> None:
     """What becomes of the objects left behind is decided by the owner's word."""
     with ops(API) as heap:
@@ -469,6 +485,7 @@ def clear_forgets() -> None:
 CASES = [
     ("a policy of one owner", own_policy),
     ("left_behind of one owner", own_left_behind),
+    ("stack_depth of one owner", own_stack_depth),
     ("quarantine_bytes of one owner", own_quarantine),
     ("foreign_free as a violation", foreign),
     ("a foreign free by a module that has gone", foreign_forgotten),

@@ -12,13 +12,15 @@ import socket
 from typing import Iterator
 
 from ksft_mown import (DEBUGFS, MODULES, SYSFS, ExitBlock, Live, Skip, command, dmesg_mark,
-                       dmesg_since, exits, insmod, live, load_mown, module_loaded, policy,
+                       dmesg_since, exits, insmod, live, load_mown, module_loaded, ops, policy,
                        read_file, rmmod, run_cases, stats, wait_for, write_file)
 
 MODULE = "mown_dropin_queue"
 GONE = f"{MODULE}(gone)"
 PARAMETERS = f"/sys/module/{MODULE}/parameters"
 TEXT = b"from a module that may be gone"
+API, DROPIN, WORLD = "mown_test_ops", "mown_dropin_ops", "mown_plain_ops"
+PAGE = 4096
 # The sizes of its buffers.
 SMALL, BIG = 1024, 4096
 
@@ -194,6 +196,32 @@ def forgotten_reclaimed() -> None:
     assert len(orphans()) == before, f"{orphans()}"
 
 
+def changed_when_gone() -> None:
+    """What others make of it counts for who left it: it grows, is split, is given away."""
+    def left() -> tuple[int, int, int]:
+        block = last_exit(API)
+        return block.left, block.left_bytes, block.late
+
+    with ops(DROPIN) as other, ops(WORLD) as world:
+        with policy("left_behind", "report"), ops(API) as heap:
+            small = heap.call("kmalloc", 90).pointer
+            given = heap.call("kmalloc", 200).pointer
+            pages = heap.call("alloc_pages", 1).pointer
+        assert left() == (3, 90 + 200 + 2 * PAGE, 0), last_exit(API)
+        assert other.call("krealloc", small, 96).pointer == small
+        assert left() == (3, 96 + 200 + 2 * PAGE, 0), last_exit(API)
+        world.call("split_page", pages, 1)
+        assert left() == (3, 96 + 200 + PAGE, 0), last_exit(API)
+        assert other.call("disown", given).pointer == 0
+        assert left() == (2, 96 + PAGE, 1), last_exit(API)
+        world.call("kfree", given)
+        world.call("free_page", pages + PAGE)
+        assert left() == (2, 96 + PAGE, 1), last_exit(API)
+        world.call("free_page", pages)
+        other.call("kfree", small)
+        assert left() == (0, 0, 3), last_exit(API)
+
+
 def init_fails() -> None:
     """An init that fails half way: what it allocated is dealt with before insmod returns."""
     expected = (3, 100 + 200 + 300)
@@ -250,10 +278,11 @@ CASES = [
     ("several of several sites, freed by reads and by a close", many_by_sites),
     ("the module loaded again while it has orphans", loaded_again),
     ("forgotten objects reclaimed", forgotten_reclaimed),
+    ("resized, split and given away when the module has gone", changed_when_gone),
     ("an init that fails half way, drop-in", init_fails),
     ("an init that fails half way, API", init_fails_api),
     ("mown unloaded while there are orphans", mown_gone),
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, modules=(MODULE,))
+    run_cases(CASES, modules=(MODULE, API, DROPIN, WORLD))

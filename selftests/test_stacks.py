@@ -79,9 +79,14 @@ def others_in_init() -> None:
             assert site.startswith(f"{INITFREE}_init+0x"), site
         site, = (record.site for record in live(TAKER))
         assert site.startswith(f"{INITFREE}_init+0x"), site
-    report, = violations()
-    assert "\nallocated at op_kmalloc+" in report, report
-    assert "\nfirst freed before, place not known\n" in report, report
+        report, = violations()
+        assert "\nallocated at op_kmalloc+" in report, report
+        assert "\nfirst freed before, place not known\n" in report, report
+        taker.call("fill", theirs, 1, 0)
+        with knob("quarantine_bytes", 0):
+            wait_for(lambda: len(violations()) == 2, "the report of what was written")
+        title = violations()[1].splitlines()[0]
+        assert title == "BUG: mown: use-after-free of what was freed in a place not known", title
 
 
 if __name__ == "__main__":

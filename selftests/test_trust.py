@@ -9,8 +9,8 @@ import os
 import subprocess
 from typing import Callable
 
-from ksft_mown import (DENIER, SYSFS, Skip, denier, exits, insmod, kernel_has, load_mown, loaded,
-                       module_loaded, ops, read_file, rmmod, run_cases, stats, untracked,
+from ksft_mown import (DENIER, SYSFS, Skip, denier, exits, insmod, kernel_has, knob, load_mown,
+                       loaded, module_loaded, ops, read_file, rmmod, run_cases, stats, untracked,
                        violations, wait_for, write_file)
 
 WORLD = "mown_plain_world"
@@ -89,7 +89,7 @@ def untracked_resized() -> None:
     """Resizing an object without a record does not use up its right to be freed."""
     os.sched_setaffinity(0, {0})
     with ops(API) as heap, denier():
-        for pointer in untracked(heap, API, 64, 20):
+        for pointer in untracked(heap, API, 20):
             assert heap.call("krealloc", pointer, 12).pointer == pointer
             heap.call("kfree", pointer)
         counts = stats(API)
@@ -103,7 +103,7 @@ def untracked_not_lent() -> None:
     os.sched_setaffinity(0, {0})
     write_file(f"{SYSFS}/clear", "1")
     with ops(API) as heap, ops(DROPIN) as other, denier():
-        pointers = untracked(heap, API, 64, 20)
+        pointers = untracked(heap, API, 20)
         before = stats(API)
         for _ in range(10):
             other.call("kfree", other.call("raw_kmalloc", 100).pointer)
@@ -113,6 +113,29 @@ def untracked_not_lent() -> None:
             heap.call("kfree", pointer)
         assert stats(API)["untracked_freed"] == 20, stats(API)
     assert not violations(), violations()
+
+
+def untracked_of_device() -> None:
+    """A device's memory without a record is resized, freed by hand, or goes with the device."""
+    os.sched_setaffinity(0, {0})
+    with knob("quarantine_bytes", 0), ops(API) as heap, denier():
+        blocks = untracked(heap, API, 6, "devm_kmalloc", 0, 64)
+        heap.call("devm_kfree", 0, blocks.pop())
+        assert heap.call("devm_krealloc", 0, blocks[0], 60).pointer == blocks[0]
+        old = blocks.pop()
+        heap.call("fill", old, 64, 0x41)
+        moved = heap.call("devm_krealloc", 0, old, 5000).pointer
+        assert moved not in (0, old)
+        assert heap.call("differs", moved, 64, 0x41).pointer == 0, "what was in it is lost"
+        counts = stats(API)
+        assert (counts["untracked_freed"], counts["live"]) == (2, 1), counts
+        number = heap.call("unbind_logged", 0).pointer
+        freed = [heap.call("log", i).pointer for i in range(number)]
+        for block in blocks + [moved]:
+            # What the kernel frees begins a little before it
+            found = [addr for addr in freed if block - 128 < addr <= block]
+            assert len(found) == 1, f"{block:#x} is freed {len(found)} times"
+        assert stats(API)["live"] == 0 and not violations(), stats(API)
 
 
 def who_is_blamed() -> None:
@@ -156,6 +179,7 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("a string with a NUL in it", string_with_nul),
     ("an object without a record, resized", untracked_resized),
     ("objects without a record, and frees by another module", untracked_not_lent),
+    ("a device's memory without a record", untracked_of_device),
     ("who is blamed for a wrong free", who_is_blamed),
     ("asynchronous work that waits for us", async_work),
 ]
