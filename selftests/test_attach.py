@@ -10,9 +10,9 @@ import subprocess
 from typing import Callable, Iterator, Optional
 
 from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, attached, command, exits, global_stats, insmod,
-                       live, load_mown, loaded, module_loaded, mown_path, need_attach, ops, policy,
-                       read_file, read_lines, reported, rmmod, run_cases, stats, violations,
-                       wait_for, write_file)
+                       knob, live, load_mown, loaded, module_loaded, mown_path, need_attach, ops,
+                       policy, read_file, read_lines, reported, rmmod, run_cases, stats,
+                       violations, wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
 PLAIN, WORLD, DROPIN = "mown_plain_ops", "mown_plain_other", "mown_dropin_ops"
@@ -459,7 +459,42 @@ def tried() -> None:
         assert not [line for line in lines if line.startswith("hook_missing")], lines
 
 
+def devices() -> None:
+    """Memory that devices reach, and their pools; a wrong size is refused."""
+    with plain() as heap:
+        with changes(allocated=1, live=1):
+            done = heap.call("dma_alloc_attrs", 0, 6000, 0)
+        assert find(done.pointer) == (6000, "dma", "op_dma_alloc_attrs"), find(done.pointer)
+        with reported(PLAIN, "mismatched_frees", "BUG: mown: mismatched-free in op_dma_free_attrs",
+                      "allocated at op_dma_alloc_attrs", "refused; the object stays allocated"):
+            heap.call("dma_free_attrs", 0, 12000, done.pointer, done.usable, 0)
+        with changes(freed=1, live=-1):
+            heap.call("dma_free_attrs", 0, 6000, done.pointer, done.usable, 0)
+        with changes(allocated=2, live=2):
+            pool = heap.call("dma_pool_create", 0, 64).pointer
+            block = heap.call("dma_pool_alloc", pool)
+        assert find(pool) == (1, "dma_pool", "op_dma_pool_create"), find(pool)
+        assert find(block.pointer) == (1, "dma_block", "op_dma_pool_alloc"), find(block.pointer)
+        with changes(freed=2, live=-2):
+            heap.call("dma_pool_free", pool, block.pointer, block.usable)
+            heap.call("dma_pool_destroy", pool)
+
+
 # ---- Wrong frees ----
+
+def stacks() -> None:
+    """With stack_depth a report has the stacks, too."""
+    with plain() as heap, knob("stack_depth", 16):
+        addr = heap.call("kmalloc", 200).pointer
+        heap.call("kfree", addr)
+        with reported(PLAIN, "double_frees", "BUG: mown: double-free in op_kfree"):
+            heap.call("kfree", addr)
+        report, = violations()
+        for place, function in (("allocated", "op_kmalloc"), ("first freed", "op_kfree"),
+                                ("freed again", "op_kfree")):
+            assert re.search(rf"^{place} at {function}\+.*\n(  .*\n)*  ops_write\+", report,
+                             re.MULTILINE), f"{place}: {report}"
+
 
 def wrong_frees() -> None:
     """Double, interior and mismatched frees are found, with the right call sites."""
@@ -658,6 +693,8 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("frees by a jump are found by their pointers", by_jump),
     ("frees by others go through quarantine", by_others),
     ("return addresses that a kretprobe has replaced", helpers_return),
+    ("memory of devices", devices),
+    ("stacks", stacks),
     ("wrong frees are refused with the right sites", wrong_frees),
     ("what is left behind is reported", left_behind),
     ("what may be reclaimed", reclaimed),
