@@ -370,8 +370,14 @@ def need_attach() -> None:
         raise Skip("this mown cannot attach")
 
 
+def not_hooked() -> list[str]:
+    """The functions that an attached module's calls are not redirected from."""
+    return [line.split()[1] for line in read_file(f"{DEBUGFS}/stats").splitlines()
+            if line.startswith("hook_missing")]
+
+
 def attach() -> None:
-    """A name is attached, and a module that is there."""
+    """A name is attached, and a module that is there; in the end with all hooks that there are."""
     need_attach()
 
     def take_back() -> None:
@@ -379,10 +385,17 @@ def attach() -> None:
             write_file(f"{SYSFS}/detach", PLAIN)
         wait_for(lambda: not os.path.exists(f"{DEBUGFS}/{PLAIN}"), "the owner to go")
 
+    with names(PLAIN):
+        expected = not_hooked()
+    # What can be hooked is found out once: by one that was not asked before
+    unload(["mown"])
+    load_mown()
     with nth() as what:
         for there in (False, True):
             with loaded(PLAIN) if there else contextlib.nullcontext():
                 walk(what, functools.partial(write_file, f"{SYSFS}/attach", PLAIN), take_back)
+    with names(PLAIN):
+        assert not_hooked() == expected, not_hooked()
 
 
 @contextlib.contextmanager

@@ -381,27 +381,36 @@ static void mown_hook_enter(const struct mown_hook *hook, unsigned long ip)
 	mown_hook_table[i].hook = hook;
 }
 
-/* What the kernel at hand does not let trace stays off. */
-static void mown_hooks_filter(void)
+/*
+ * What the kernel at hand does not let trace stays off. Without memory to find that
+ * out nothing is known of the rest: -ENOMEM, and the next time goes on from there.
+ */
+static int mown_hooks_filter(void)
 {
 	unsigned int i, at;
+	int ret;
 
 	if (mown_hooks_filtered)
-		return;
+		return 0;
 	for (i = 0; i < mown_nr_hooks; i++) {
 		struct mown_hook *hook = &mown_hooks[i];
 		unsigned long ip = (unsigned long)hook->func;
 
+		if (hook->on)
+			continue;
 		if (hook->how == MOWN_BY_NET) {
 			hook->on = true;
 			continue;
 		}
-		hook->on = !ftrace_set_filter_ip(&mown_hook_ops[hook->how], ip,
-						 0, 0);
+		ret = ftrace_set_filter_ip(&mown_hook_ops[hook->how], ip, 0, 0);
+		if (ret == -ENOMEM)
+			return ret;
+		hook->on = !ret;
 		for (at = 0; hook->on && at <= MOWN_HOOK_OFFSET; at += 4)
 			mown_hook_enter(hook, ip + at);
 	}
 	mown_hooks_filtered = true;
+	return 0;
 }
 
 unsigned long mown_hook_calls(void)
@@ -525,7 +534,9 @@ int mown_hooks_register(void)
 		return -ENODEV;
 	if (mown_hooks_on)
 		return 0;
-	mown_hooks_filter();
+	ret = mown_hooks_filter();
+	if (ret)
+		return ret;
 	ret = mown_hooks_register_all();
 	if (ret) {
 		pr_warn("functions cannot be hooked (%d): kernel.ftrace_enabled is 0, or another has one for himself, see I in /sys/kernel/tracing/enabled_functions\n",
@@ -711,7 +722,7 @@ void mown_hooks_exit(void)
 	synchronize_srcu(&mown_wrappers);
 	synchronize_rcu_tasks_rude();
 	synchronize_rcu_tasks();
-	for (i = 0; mown_hooks_filtered && i < ARRAY_SIZE(mown_hook_ops); i++)
+	for (i = 0; i < ARRAY_SIZE(mown_hook_ops); i++)
 		ftrace_free_filter(&mown_hook_ops[i]);
 	/* Nobody looks any more, and what was replaced is freed by RCU. */
 	kvfree(rcu_dereference_protected(mown_texts, true));
