@@ -454,7 +454,6 @@ static inline bool mown_magazine_give(enum mown_kind kind,
 int mown_record_init(void);
 void mown_record_exit(void);
 void mown_record_send_home(struct mown_record *rec);
-void mown_record_flush_home(void);
 
 static inline struct mown_record *mown_record_of(struct rb_node *node)
 {

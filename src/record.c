@@ -39,11 +39,6 @@ void mown_record_send_home(struct mown_record *rec)
 		irq_work_queue(&mown_home_work);
 }
 
-void mown_record_flush_home(void)
-{
-	irq_work_sync(&mown_home_work);
-}
-
 /* The record with the highest address that is not above @addr. */
 struct mown_record *mown_tree_floor(const struct rb_root *tree,
 				    unsigned long addr)
@@ -138,6 +133,6 @@ int mown_record_init(void)
 
 void mown_record_exit(void)
 {
-	mown_record_flush_home();
+	irq_work_sync(&mown_home_work);
 	mown_magazine_exit();
 }
