@@ -106,20 +106,19 @@ unpack_source()
 # Most of it is links to the other. Only what is new is written, for make's sake.
 add_mown()
 {
-	local whole=$source new=$cache/linux-source-6.1-mown ksft=tools/testing/selftests
+	local whole=$source new=$cache/linux-source-6.1-mown
 
 	source=$new
 	if [[ ! -f $new/stamp || $(<"$new/stamp") != "$release" ]]; then
-		rm -rf "$new"
+		rm -rf "$new" "$new.new"
 		cp -al "$whole" "$new.new" || die "cannot copy the kernel's source"
 		sed -i '/^source "lib\/Kconfig.kfence"$/a source "lib/Kconfig.mown"' \
 			"$new.new/lib/Kconfig.debug"
 		# shellcheck disable=SC2016 # make expands it
 		sed -i '$a obj-$(CONFIG_MOWN) += mown/' "$new.new/lib/Makefile"
-		sed -i '/^TARGETS += mount$/i TARGETS += mown' "$new.new/$ksft/Makefile"
 		mv -T "$new.new" "$new" || die "cannot write $new"
 	fi
-	mkdir -p "$new/lib/mown" "$new/$ksft/mown"
+	mkdir -p "$new/lib/mown"
 	if ! rsync -tc "$top/Kconfig" "$new/lib/Kconfig.mown" ||
 		! rsync -rtc --delete --exclude='*.mod.c' --include='*.[ch]' --include=Makefile \
 			--exclude='*' "$top/src/" "$new/lib/mown" ||
