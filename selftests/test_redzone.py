@@ -5,8 +5,8 @@ import contextlib
 import ctypes
 from typing import ContextManager, Iterator
 
-from ksft_mown import (SYSFS, Ops, exits, kernel_has, live, ops, policy, reported, run_cases,
-                       skip_all, stats, violations, write_file)
+from ksft_mown import (SYSFS, Ops, Skip, exits, kernel_has, live, ops, policy, reported, run_cases,
+                       stats, violations, write_file)
 
 API, DROPIN = "mown_test_ops", "mown_dropin_ops"
 # What fills size classes, what leaves a byte of them, and what is larger than all
@@ -36,6 +36,12 @@ def nothing_found(module: str) -> Iterator[None]:
     assert violations() == before
 
 
+def need_redzones() -> None:
+    """Skip where there are none."""
+    if kernel_has("kasan_report"):
+        raise Skip("KASAN guards what is behind an object")
+
+
 def off() -> None:
     """Off by default, and by pass: who writes up to the end of the memory is not told of."""
     with ops(API) as heap, nothing_found(API):
@@ -50,6 +56,7 @@ def off() -> None:
 
 def every_size(module: str = API) -> None:
     """The first byte behind the end, whatever the size; not the last one before it."""
+    need_redzones()
     with ops(module) as heap, policy("overflow", "warn"):
         for size in SIZES:
             with nothing_found(module):
@@ -101,6 +108,7 @@ def aligned() -> None:
 
 def resized() -> None:
     """krealloc() moves what has a redzone, keeps its contents, and looks at the redzone."""
+    need_redzones()
     with ops(API) as heap, policy("overflow", "warn"):
         with nothing_found(API):
             addr = alloc(heap, 100)
@@ -123,6 +131,7 @@ def resized() -> None:
 
 def sizes_told() -> None:
     """The module is told that objects end where it asked for."""
+    need_redzones()
     for module in (API, DROPIN):
         with ops(module) as heap:
             assert heap.call("kmalloc_size_roundup", 100).pointer == 128
@@ -143,6 +152,7 @@ def sizes_told() -> None:
 
 def cleared() -> None:
     """What is all zero was cleared by the kernel, which may: nobody is accused."""
+    need_redzones()
     with ops(API) as heap, policy("overflow", "warn"):
         before = violations()
         for size in (100, 64):
@@ -156,6 +166,7 @@ def cleared() -> None:
 
 def every_release() -> None:
     """Every function that frees looks, in interrupts, too, and by whichever module."""
+    need_redzones()
     with ops(API) as heap, ops(DROPIN) as other, policy("overflow", "warn"):
         for function in ("kfree_sensitive", "kvfree", "kfree_bulk", "kfree_rcu",
                          "kfree_rcu_headless", "bitmap_free"):
@@ -176,6 +187,7 @@ def every_release() -> None:
 
 def one_owner() -> None:
     """Of one owner alone; and what it leaves behind is reclaimed as ever."""
+    need_redzones()
     with ops(API) as heap, ops(DROPIN) as other:
         write_file(f"{SYSFS}/modules/{API}/policy/overflow", "warn")
         with nothing_found(DROPIN):
@@ -206,6 +218,4 @@ CASES = [
 ]
 
 if __name__ == "__main__":
-    if kernel_has("kasan_report"):
-        skip_all("KASAN guards what is behind an object: there are no redzones")
     run_cases(CASES, modules=(API, DROPIN))
