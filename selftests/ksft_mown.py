@@ -321,20 +321,31 @@ def global_stats() -> dict[str, str]:
 
 
 def need_attach() -> None:
-    """Skip the whole test if no module can be attached here; mown is loaded then."""
-    try:
-        load_mown()
-    except Skip as why:
-        skip_all(str(why))
+    """Skip if no module can be attached here; mown is loaded."""
     if not os.path.exists(f"{SYSFS}/attach"):
-        skip_all("this mown cannot attach")
+        raise Skip("this mown cannot attach")
     if global_stats()["hooks"] == "none":
-        skip_all("this kernel lets nothing be hooked")
+        raise Skip("this kernel lets nothing be hooked")
 
 
 def attached() -> dict[str, str]:
     """Which names are attached, and in which state."""
     return dict(line.split() for line in read_lines(f"{DEBUGFS}/attached", "mown attached 1"))
+
+
+@contextlib.contextmanager
+def attach(*names: str) -> Iterator[None]:
+    """The names are attached for a while, unless somebody detaches them before."""
+    done: list[str] = []
+    try:
+        for name in names:
+            write_file(f"{SYSFS}/attach", name)
+            done.append(name.replace("-", "_"))
+        yield
+    finally:
+        for name in attached():
+            if name in done:
+                write_file(f"{SYSFS}/detach", name)
 
 
 class Live(NamedTuple):
@@ -633,16 +644,19 @@ def splats(text: str) -> list[str]:
 # ---- A whole test ----
 
 def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
-              modules: Sequence[str] = ()) -> NoReturn:
+              modules: Sequence[str] = (),
+              needs: Callable[[], object] = lambda: None) -> NoReturn:
     """Run the cases, each from a known state, and exit.
 
     The known state: mown is loaded, every policy is auto, none of MODULES is
-    loaded. A case during which the kernel's log shows a splat has failed.
+    loaded. A case during which the kernel's log shows a splat has failed. If
+    NEEDS raises Skip, once mown is loaded, none is run.
     """
     if os.geteuid():
         skip_all("needs root")
     try:
         load_mown()
+        needs()
     except Skip as why:
         skip_all(str(why))
     tap = Ktap([name for name, _ in cases])

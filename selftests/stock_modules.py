@@ -24,11 +24,9 @@ import time
 from types import MappingProxyType
 from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence
 
-from ksft_mown import (DEBUGFS, PATIENCE, SYSFS, ExitBlock, Ktap, Skip, command, exits, need_attach,
-                       read_blocks, read_file, run_cases, violations, wait_for, write_file)
+from ksft_mown import (DEBUGFS, PATIENCE, SYSFS, ExitBlock, Ktap, Skip, attach, command, exits,
+                       need_attach, read_blocks, read_file, run_cases, violations, wait_for, write_file)
 
-ATTACH = f"{SYSFS}/attach"
-DETACH = f"{SYSFS}/detach"
 
 # What the kernel never lets go once it was used: its default generator of random numbers
 # (crypto_default_rng), and what that is made of
@@ -116,20 +114,6 @@ def with_dependencies(modules: Iterable[str]) -> list[str]:
     return names
 
 
-@contextlib.contextmanager
-def attached(names: Iterable[str]) -> Iterator[None]:
-    """These modules are under mown for a while, whenever they are loaded."""
-    done: list[str] = []
-    try:
-        for name in names:
-            write_file(ATTACH, name)
-            done.append(name)
-        yield
-    finally:
-        for name in done:
-            write_file(DETACH, name)
-
-
 def unload_once(before: Iterable[str]) -> bool:
     """Unload what was not there BEFORE and is not used. True if nothing of it remains."""
     came = {name: users for name, users in modules_now().items() if name not in before}
@@ -212,7 +196,7 @@ def exercise(case: Case) -> None:
     asked = [module.split()[0] for module in case.modules]
     names = with_dependencies([*asked, *case.brings])
     write_file(f"{SYSFS}/clear", "1")
-    with attached(names):
+    with attach(*names):
         try:
             for module in case.modules:
                 run("modprobe", *module.split())
@@ -241,12 +225,10 @@ def run_stock(cases: Sequence[Case], least: int,
 
     MORE: cases that do not fit in the table.
     """
-    if os.geteuid() == 0:
-        need_attach()
     table = [(case.title, functools.partial(exercise, case)) for case in cases]
     table += more
     table.append((f"{least} modules or more", functools.partial(tally, least, len(cases))))
-    run_cases(table)
+    run_cases(table, needs=need_attach)
 
 
 # ---- Files and devices ----

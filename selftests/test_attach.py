@@ -9,9 +9,9 @@ import re
 import subprocess
 from typing import Callable, Iterator, Optional
 
-from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, attached, command, exits, global_stats, insmod,
-                       knob, live, load_mown, loaded, module_loaded, mown_path, need_attach, ops,
-                       policy, read_file, read_lines, reported, rmmod, run_cases, stats,
+from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, attach, attached, command, exits, global_stats,
+                       insmod, knob, live, load_mown, loaded, module_loaded, mown_path, need_attach,
+                       ops, policy, read_file, read_lines, reported, rmmod, run_cases, stats,
                        violations, wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
@@ -23,19 +23,6 @@ def enabled() -> set[str]:
     """The functions that mown has ftrace for."""
     return {line.split()[0] for line in read_file(f"{TRACEFS}/enabled_functions").splitlines()
             if "[mown]" in line}
-
-
-@contextlib.contextmanager
-def attach(*names: str) -> Iterator[None]:
-    """The names are attached for a while."""
-    for name in names:
-        write_file(f"{SYSFS}/attach", name)
-    try:
-        yield
-    finally:
-        for name in names:
-            if name.replace("-", "_") in attached():
-                write_file(f"{SYSFS}/detach", name)
 
 
 @contextlib.contextmanager
@@ -707,5 +694,4 @@ CASES: list[tuple[str, Callable[[], None]]] = [
 ]
 
 if __name__ == "__main__":
-    need_attach()
-    run_cases(CASES, (PLAIN, WORLD, DROPIN, "mown_plain_holder", "mown_plain_sleeper"))
+    run_cases(CASES, (PLAIN, WORLD, DROPIN, "mown_plain_holder", "mown_plain_sleeper"), need_attach)

@@ -71,9 +71,8 @@ def comes_and_goes() -> None:
 
 
 if __name__ == "__main__":
-    need_attach()
     if not ROUNDS:
         skip_all("patches code that all CPUs run, which QEMU with a thread each does not stand: "
                  "set MOWN_ATTACH_ROUNDS where that is safe")
     run_cases([("attach and detach under load", under_load),
-               ("load and unload under load", comes_and_goes)], (LOAD,))
+               ("load and unload under load", comes_and_goes)], (LOAD,), need_attach)

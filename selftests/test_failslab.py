@@ -19,8 +19,8 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attached, case_log, global_stats,
-                       live, load_mown, loaded, module_loaded, mown_path, ops, read_file,
+from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attach, attached, case_log, live,
+                       load_mown, loaded, module_loaded, mown_path, need_attach, ops, read_file,
                        run_cases, skip_all, stats, unload, violations, wait_for, write_file)
 
 FAILSLAB = "/sys/kernel/debug/failslab"
@@ -364,19 +364,13 @@ def knobs() -> None:
                 write_file(file, before)
 
 
-def need_attach() -> None:
-    """Skip where nothing can be attached."""
-    if global_stats()["hooks"] == "none":
-        raise Skip("this mown cannot attach")
-
-
 def not_hooked() -> list[str]:
     """The functions that an attached module's calls are not redirected from."""
     return [line.split()[1] for line in read_file(f"{DEBUGFS}/stats").splitlines()
             if line.startswith("hook_missing")]
 
 
-def attach() -> None:
+def attaching() -> None:
     """A name is attached, and a module that is there; in the end with all hooks that there are."""
     need_attach()
 
@@ -385,7 +379,7 @@ def attach() -> None:
             write_file(f"{SYSFS}/detach", PLAIN)
         wait_for(lambda: not os.path.exists(f"{DEBUGFS}/{PLAIN}"), "the owner to go")
 
-    with names(PLAIN):
+    with attach(PLAIN):
         expected = not_hooked()
     # What can be hooked is found out once: by one that was not asked before
     unload(["mown"])
@@ -394,26 +388,14 @@ def attach() -> None:
         for there in (False, True):
             with loaded(PLAIN) if there else contextlib.nullcontext():
                 walk(what, functools.partial(write_file, f"{SYSFS}/attach", PLAIN), take_back)
-    with names(PLAIN):
+    with attach(PLAIN):
         assert not_hooked() == expected, not_hooked()
 
 
-@contextlib.contextmanager
-def names(*which: str) -> Iterator[None]:
-    """The names are attached, and all are taken back at last."""
-    for name in which:
-        write_file(f"{SYSFS}/attach", name)
-    try:
-        yield
-    finally:
-        for name in attached():
-            write_file(f"{SYSFS}/detach", name)
-
-
-def detach() -> None:
+def detaching() -> None:
     """A module is detached, or nothing of it is; another one stays attached all the time."""
     need_attach()
-    with nth() as what, loaded(PLAIN), ops(OTHER) as heap, names(PLAIN, OTHER):
+    with nth() as what, loaded(PLAIN), ops(OTHER) as heap, attach(PLAIN, OTHER):
 
         def check() -> None:
             assert os.path.exists(f"{DEBUGFS}/{PLAIN}") == (PLAIN in attached()), attached()
@@ -429,7 +411,7 @@ def detach() -> None:
 def waited_for() -> None:
     """A module comes whose name is attached: recorded or not, it works, and goes."""
     need_attach()
-    with tempfile.TemporaryDirectory() as memory, nth() as what, names(PLAIN):
+    with tempfile.TemporaryDirectory() as memory, nth() as what, attach(PLAIN):
 
         def use() -> None:
             used(PLAIN)
@@ -443,8 +425,8 @@ CASES = [
     ("kfree_rcu() that waits itself", grace_period),
     ("a share of all allocations fails", at_random),
     ("mown's files are read and written", knobs),
-    ("a module is attached", attach),
-    ("a module is detached", detach),
+    ("a module is attached", attaching),
+    ("a module is detached", detaching),
     ("an attached module comes", waited_for),
     ("modules come", loads),
     ("modules go", unloads),
