@@ -10,8 +10,8 @@ import subprocess
 from typing import Callable
 
 from ksft_mown import (DENIER, SYSFS, Skip, denier, exits, insmod, kernel_has, knob, load_mown,
-                       loaded, module_loaded, ops, read_file, rmmod, run_cases, stats, untracked,
-                       violations, wait_for, write_file)
+                       loaded, module_loaded, ops, read_file, reported, rmmod, run_cases, stats,
+                       untracked, violations, wait_for, write_file)
 
 WORLD = "mown_plain_world"
 TRUST = "mown_test_trust"
@@ -139,6 +139,11 @@ def untracked_of_device() -> None:
             f"of {[hex(block) for block in blocks]} not each is freed once: " \
             f"{[hex(addr) for addr in freed]}"
         assert stats(API)["live"] == 0 and not violations(), stats(API)
+        # No free of the module's belongs to them any more
+        counts = stats(API)
+        assert counts["untracked_freed"] == counts["untracked"] == 6, counts
+        with reported(API, "unknown_frees"):
+            heap.call("kfree", blocks[0])
 
 
 def who_is_blamed() -> None:

@@ -38,11 +38,13 @@ struct mown_anchor {
  * struct mown_block - what stands before the memory
  * @list: in the anchor's blocks
  * @anchor: NULL while it is in none: it was released, or is not there yet
+ * @whose: of mown_untracked(), if it has no record; constant
  * @data: the memory, aligned as that of the kernel's own devm_kmalloc()
  */
 struct mown_block {
 	struct list_head list;
 	struct mown_anchor *anchor;
+	u64 whose;
 	u8 data[] __aligned(MOWN_DEVM_ALIGN);
 };
 
@@ -129,6 +131,12 @@ void mown_block_unlink(unsigned long addr)
 	raw_spin_unlock_irqrestore(&mown_block_lock, flags);
 }
 
+/* The block at @addr, which nobody else has yet, has no record. */
+void mown_block_untracked(unsigned long addr, u64 whose)
+{
+	mown_block_at(addr)->whose = whose;
+}
+
 /* What the kernel knows it by. */
 void *mown_block_start(unsigned long addr)
 {
@@ -174,6 +182,14 @@ static bool mown_anchor_drop(struct mown_anchor *anchor, unsigned long addr)
 	return is;
 }
 
+/* The device frees a block that has no record: its owner will not. */
+static void mown_block_free_unrecorded(struct mown_block *block)
+{
+	if (block->whose)
+		mown_untracked_ended(block->whose);
+	kfree(block);
+}
+
 /*
  * Free what the anchor has, newest first. Somebody may free blocks by hand at the
  * same time: whoever takes the record out of state LIVE unlinks the block. One
@@ -195,7 +211,7 @@ static void mown_anchor_release(struct device *dev, void *res)
 	while ((addr = mown_anchor_newest(anchor))) {
 		unrecorded = mown_release((void *)addr, &caller, false);
 		if (mown_anchor_drop(anchor, addr) && unrecorded)
-			kfree(mown_block_at(addr));
+			mown_block_free_unrecorded(mown_block_at(addr));
 	}
 	if (anchor->closed)
 		atomic_dec(&mown_anchors_closed);
@@ -312,6 +328,7 @@ static struct mown_block *mown_block_new(struct device *dev, size_t size,
 		return NULL;
 	INIT_LIST_HEAD(&block->list);
 	block->anchor = NULL;
+	block->whose = 0;
 	return mown_track(block->data, size, gfp, MOWN_DEVM, caller) ? block :
 								      NULL;
 }

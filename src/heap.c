@@ -332,6 +332,16 @@ static noinline void mown_trace_alloc(const void *ptr, size_t size,
 	rcu_read_unlock();
 }
 
+/* No record: what a device frees, no call of its owner's does. */
+static void mown_go_untracked(void *ptr, enum mown_family family,
+			      const struct mown_caller *caller)
+{
+	u64 whose = mown_untracked(caller);
+
+	if (family == MOWN_DEVM)
+		mown_block_untracked((unsigned long)ptr, whose);
+}
+
 /*
  * The object of @rec is not recorded after all: it goes untracked, or, where a
  * knob makes its allocation fail, back. What the caller has then.
@@ -344,7 +354,7 @@ static noinline void *mown_track_not(struct mown_record *rec,
 	struct mown_owner *owner;
 
 	if (why == MOWN_NO_OWNER) {
-		mown_untracked(caller);
+		mown_go_untracked(ptr, rec->family, caller);
 	} else {
 		rcu_read_lock();
 		owner = mown_owner_find(caller->mod);
@@ -374,7 +384,7 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		return ptr;
 	rec = mown_record_new(kind, gfp);
 	if (unlikely(!rec)) {
-		mown_untracked(caller);
+		mown_go_untracked(ptr, family, caller);
 		return ptr;
 	}
 	mown_describe(rec, ptr, size, caller->site, mown_stack_save(caller, gfp),

@@ -792,6 +792,9 @@ struct mown_tally {
 	unsigned long bytes;
 };
 
+/* Instead of an owner's serial: what is counted has none. */
+#define MOWN_OWNERLESS	U64_MAX
+
 /**
  * struct mown_owner - a module that allocates through mown
  * @hash: by @mod, while the module exists; RCU
@@ -799,7 +802,7 @@ struct mown_tally {
  *	  it left behind is still recorded.
  * @mod: the module, compared only; NULL is the kernel itself
  * @name: the module's
- * @serial: owners made earlier have a lower one
+ * @serial: owners made earlier have a lower one; neither 0 nor MOWN_OWNERLESS
  * @refs: of the list and of readers; at 0 the owner is freed
  * @dying: records nothing new; see mown_owner_stop()
  * @attached: it was attached: it does not link to mown; constant
@@ -932,7 +935,8 @@ struct mown_owner *mown_owner_next(struct mown_owner *owner);
 void mown_owner_put(struct mown_owner *owner);
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
 void mown_owner_mark(struct mown_owner *owner);
-void mown_untracked(const struct mown_caller *caller);
+u64 mown_untracked(const struct mown_caller *caller);
+void mown_untracked_ended(u64 whose);
 struct mown_owner *mown_caller_owner(const struct mown_caller *caller);
 bool mown_untracked_freed(struct mown_owner *owner, bool resize);
 bool mown_untracked_freed_any(bool resize);
@@ -1399,6 +1403,7 @@ void mown_cache_ends(struct kmem_cache *cache, bool recorded);
 
 bool mown_block_is_of(unsigned long addr, const struct mown_caller *caller);
 void mown_block_unlink(unsigned long addr);
+void mown_block_untracked(unsigned long addr, u64 whose);
 size_t mown_block_size(const struct mown_record *rec);
 void *mown_block_start(unsigned long addr);
 void mown_block_free(unsigned long addr);

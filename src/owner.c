@@ -213,20 +213,28 @@ struct mown_owner *mown_caller_owner(const struct mown_caller *caller)
 	       mown_owner_find(caller->mod);
 }
 
-/* An object of the caller's goes without a record. */
-void mown_untracked(const struct mown_caller *caller)
+/*
+ * An object of the caller's goes without a record. Returns what it is known by to
+ * mown_untracked_ended(): the serial of its owner, MOWN_OWNERLESS, or 0 if it is
+ * counted nowhere.
+ */
+u64 mown_untracked(const struct mown_caller *caller)
 {
 	struct mown_owner *owner;
+	u64 whose = 0;
 
 	rcu_read_lock();
 	owner = mown_owner_find(caller->mod);
 	if (owner) {
 		atomic_long_inc(&owner->untracked);
 		mown_count(owner, MOWN_UNTRACKED);
+		whose = owner->serial;
 	} else if (caller->way != MOWN_ATTACHED) {
 		atomic_long_inc(&mown_untracked_ownerless);
+		whose = MOWN_OWNERLESS;
 	}
 	rcu_read_unlock();
+	return whose;
 }
 
 /*
@@ -263,6 +271,21 @@ bool mown_untracked_freed_any(bool resize)
 	if (resize)
 		return atomic_long_read(&mown_untracked_ownerless) > 0;
 	return atomic_long_dec_if_positive(&mown_untracked_ownerless) >= 0;
+}
+
+/* The object of which mown_untracked() said @whose it is was freed. */
+void mown_untracked_ended(u64 whose)
+{
+	struct mown_owner *owner;
+
+	if (whose == MOWN_OWNERLESS)
+		atomic_long_dec_if_positive(&mown_untracked_ownerless);
+	rcu_read_lock();
+	list_for_each_entry_rcu(owner, &mown_owners, list) {
+		if (owner->serial == whose)
+			mown_untracked_freed(owner, false);
+	}
+	rcu_read_unlock();
 }
 
 /*
