@@ -239,11 +239,11 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		       !mown_families[hold.rec->family].waits;
 		if (!pass)
 			slot = mown_rcu_slot();
-		if (likely(slot || head || pass))
+		if (likely(slot || pass) || (head && !room))
 			break;
-		/* Another CPU, or somebody was faster: once more. */
 		mown_unlock(&hold);
 		rcu_read_unlock();
+		/* Another CPU, or somebody was faster: once more. */
 		if (room)
 			continue;
 		synchronize_rcu();
