@@ -50,11 +50,13 @@ class Symbols:
     def own(self, lost: Lost) -> bool:
         """Did mown allocate it for itself, not for a module that calls its functions?
 
-        Most of those allocate before they call mown: then there is no frame of mown's. And
-        the kernel loses the name of a slab cache that cannot be added to sysfs, which
-        test_failslab.py makes happen.
+        Most of those allocate before they call mown: then there is no frame of mown's. What
+        mown allocates for them, as to move an object, it does by a function of the kernel's
+        that is told the caller. And the kernel loses the name of a slab cache that cannot be
+        added to sysfs, which test_failslab.py makes happen.
         """
-        if any(frame.startswith("sysfs_slab_add+") for frame in lost.frames):
+        if any(frame.startswith(("__kmalloc_node_track_caller+", "sysfs_slab_add+"))
+               for frame in lost.frames):
             return False
         names = [name for name in map(self.name, lost.frames) if name]
         return bool(names) and not names[0].startswith(("__mown_", "mown_wrap_"))
