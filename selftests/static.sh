@@ -100,6 +100,17 @@ for node in ast.walk(tree):
             if root not in sys.stdlib_module_names and not os.path.exists(sibling):
                 print(f"{path}: {root} is not of the standard library")
 '
+	# What one takes of another is there
+	tracked '*.py' | xargs python3 -B -W error -c '
+import importlib, os, sys
+for path in sys.argv[1:]:
+    directory, name = os.path.split(path)
+    sys.path.insert(0, directory)
+    try:
+        importlib.import_module(os.path.splitext(name)[0])
+    except ImportError as error:
+        print(f"{path}: {error}")
+'
 }
 
 # The documentation's table is the one that is tested.

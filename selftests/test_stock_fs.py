@@ -8,7 +8,7 @@ import struct
 from typing import Iterator
 
 from ksft_mown import Ktap, LIBC, command, violations, write_file
-from stock_modules import (PATIENCE, SYSFS, Case, attached, file_text, in_thread, ioctl, mounted,
+from stock_modules import (PATIENCE, SYSFS, Case, attach, file_text, in_thread, ioctl, mounted,
                            run, run_stock, sparse, work_dir)
 
 # ---- Files ----
@@ -129,7 +129,7 @@ def use_squashfs() -> None:
 def live_overlay() -> None:
     """overlay, attached while the root file system may be on it."""
     write_file(f"{SYSFS}/clear", "1")
-    with attached(["overlay"]), work_dir() as work:
+    with attach("overlay"), work_dir() as work:
         for name in ("low", "up", "wd"):
             os.mkdir(f"{work}/{name}")
         write_files(f"{work}/low")
