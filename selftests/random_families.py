@@ -18,7 +18,7 @@ ADDRESSES = 1 << 64
 ERRNO_MAX = 4095
 RELEASED = 3000		# released addresses to free again: beyond what quarantine holds
 # What stands before memory of a device in mown's block, which is aligned as for DMA
-BLOCK_HEAD = 128 if platform.machine() == "aarch64" else 24
+BLOCK_HEAD = 128 if platform.machine() == "aarch64" else 32
 
 # Of each module at most. What is large or slow to make is rare.
 CAPS = {"kmalloc": 200, "vmalloc": 40, "slab": 150, "pages": 60, "percpu": 60, "cache": 6,
