@@ -192,11 +192,11 @@ if ((in_tree)); then
 	: >"$mown/Module.symvers"
 fi
 case $kernel in
-in-tree) ;;
+in-tree) export MOWN_KO= ;;
 in-tree-m) export MOWN_KO=$kdir/lib/mown/mown.ko ;;
 *) export MOWN_KO=${MOWN_KO:-$top/src/mown.ko} ;;
 esac
-[[ ! -v MOWN_KO || -f $MOWN_KO ]] || die "$MOWN_KO is missing: build mown first"
+[[ -z $MOWN_KO || -f $MOWN_KO ]] || die "$MOWN_KO is missing: build mown first"
 exec 9>"$build/lock"
 flock -n 9 || { echo "check: waiting for another check.sh"; flock 9; }
 rm -f "$log"/*

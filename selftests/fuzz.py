@@ -26,10 +26,10 @@ import sys
 import time
 from typing import Callable, Iterator, NamedTuple, NoReturn, Optional
 
-from ksft_mown import (DEBUGFS, MODULES, POLICIES, SYSFS, Mark, Ops, attached, delete_errno,
-                       exits, global_stats, insert_errno, live, load_mown, memory, module_loaded,
-                       mown_path, name_of, parse_stats, quiet_console, read_file, splats,
-                       unload, violations, wait_for, write_errno)
+from ksft_mown import (DEBUGFS, MODULES, POLICIES, SYSFS, Mark, Ops, attached, built_in,
+                       delete_errno, exits, global_stats, insert_errno, live, load_mown, memory,
+                       module_loaded, mown_path, name_of, parse_stats, quiet_console, read_file,
+                       splats, unload, violations, wait_for, write_errno)
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LONG_MAX = (1 << 63) - 1
@@ -244,7 +244,10 @@ class Fuzzer:
         self.step = 0
         self.trace: list[str] = []
         self.done: collections.Counter[str] = collections.Counter()
-        self.modules = {name: Module(name) for name in OPS}
+        modules = [Module(name) for name in OPS]
+        # With mown in the kernel all modules are owners, those that know nothing of it as well
+        self.modules = {module.name: module for module in modules
+                        if module.linked or not built_in()}
         self.held: list[Held] = []
         self.knobs = Knobs(inherit=False)
         self.names: list[str] = []
@@ -581,7 +584,7 @@ class Fuzzer:
 
     def load(self) -> None:
         """Load a module of calls, which may be there."""
-        module = self.modules[self.rng.choice(OPS)]
+        module = self.rng.choice(list(self.modules.values()))
         self.say(f"load {module.name}")
         want = errno.EEXIST if module.heap else 0
         comes = module.linked or module.name in self.names or "*" in self.names
@@ -599,7 +602,7 @@ class Fuzzer:
 
     def unload(self) -> None:
         """Unload a module of calls, which may not be there, or in use."""
-        module = self.modules[self.rng.choice(OPS)]
+        module = self.rng.choice(list(self.modules.values()))
         used = self.chance(0.2)
         self.say(f"unload {module.name}{' while it is in use' if used else ''}")
         if not module.heap:
