@@ -29,7 +29,7 @@ from typing import Callable, Iterator, NamedTuple, NoReturn, Optional
 from ksft_mown import (DEBUGFS, MODULES, POLICIES, SYSFS, Mark, Ops, attached, built_in,
                        delete_errno, exits, global_stats, insert_errno, live, load_mown, memory,
                        module_loaded, mown_path, name_of, parse_stats, quiet_console, read_file,
-                       splats, unload, violations, wait_for, write_errno)
+                       splats, unload, violations, wait_for, write_errno, write_file)
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LONG_MAX = (1 << 63) - 1
@@ -232,6 +232,18 @@ def fresh_mown() -> None:
     if module_loaded("mown") and mown_path():
         unload_mown()
     load_mown()
+    if built_in():
+        take_back()
+
+
+def take_back() -> None:
+    """What mown was told is as when it comes, but the size of quarantine: it cannot go."""
+    for name, value in Knobs(inherit=False).values.items():
+        if value:
+            write_file(f"{SYSFS}/{name}", value)
+    for line in read_file(f"{SYSFS}/fail_nth").splitlines():
+        write_file(f"{SYSFS}/fail_nth", f"{line.split()[0]} 0")
+    write_file(f"{SYSFS}/clear", "1")
 
 
 class Fuzzer:
@@ -1020,7 +1032,7 @@ class Fuzzer:
     def start(self) -> None:
         """From a known state: mown is loaded, nothing is changed."""
         fresh_mown()
-        self.reloads = bool(mown_path())
+        self.reloads = bool(mown_path()) and not built_in()
         self.fresh()
         self.stacks = write_errno(f"{SYSFS}/stack_depth", b"1") == 0
         self.knobs.values["stack_depth"] = "1" if self.stacks else "0"
