@@ -126,7 +126,10 @@ run_phase()
 # a function that it calls; but not what a workqueue itself does with a work item of mown's.
 races()
 {
-	awk '/BUG: KCSAN: / { title = $0; within = !/ (process_one_work \/ queue_work_on|queue_work_on \/ process_one_work)/; mowns = 0 }
+	awk '/BUG: KCSAN: / {
+			title = $0; mowns = 0
+			within = !/ process_one_work \/ queue_work_on| queue_work_on \/ process_one_work/
+		}
 		within && / by (task|interrupt) / { depth = 0 }
 		within && /[a-z0-9_.]\+0x[0-9a-f]+\/0x/ && ++depth <= 2 && /\[mown\]/ { mowns = 1 }
 		within && /=====/ { if (mowns) print title; within = 0 }' "$1"

@@ -7,9 +7,9 @@ import socket
 import struct
 from typing import Iterator
 
-from ksft_mown import Ktap, LIBC, command, violations, write_file
-from stock_modules import (PATIENCE, SYSFS, Case, attach, file_text, in_thread, ioctl, mounted,
-                           run, run_stock, sparse, work_dir)
+from ksft_mown import Ktap, LIBC, attach, command, violations, write_file
+from stock_modules import (PATIENCE, SYSFS, Case, file_text, in_thread, ioctl, mounted, run,
+                           run_stock, sparse, work_dir)
 
 # ---- Files ----
 

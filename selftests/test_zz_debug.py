@@ -55,7 +55,7 @@ class Symbols:
         that is told the caller. And the kernel loses the name of a slab cache that cannot be
         added to sysfs, which test_failslab.py makes happen.
         """
-        if any(frame.startswith(("__kmalloc_node_track_caller+", "sysfs_slab_add+"))
+        if any(frame.startswith(("__kmalloc_node_track_caller", "sysfs_slab_add+"))
                for frame in lost.frames):
             return False
         names = [name for name in map(self.name, lost.frames) if name]

@@ -282,8 +282,10 @@ void mown_untracked_ended(u64 whose)
 		atomic_long_dec_if_positive(&mown_untracked_ownerless);
 	rcu_read_lock();
 	list_for_each_entry_rcu(owner, &mown_owners, list) {
-		if (owner->serial == whose)
-			mown_untracked_freed(owner, false);
+		if (owner->serial != whose)
+			continue;
+		mown_untracked_freed(owner, false);
+		break;
 	}
 	rcu_read_unlock();
 }
