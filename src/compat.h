@@ -14,6 +14,8 @@
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
 #include <linux/version.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "mown needs Linux 6.1 or newer"
@@ -49,8 +51,8 @@ struct mown_module_use {
 };
 #endif
 
-/* 6.4 made the second argument of kvfree_call_rcu() the pointer itself. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+/* 6.3 made the second argument of kvfree_call_rcu() the pointer itself. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 #define MOWN_RCU_ARG rcu_callback_t
 
 static inline void mown_kvfree_call_rcu(struct rcu_head *head, void *ptr)
@@ -154,6 +156,40 @@ static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
 	return shrinker;
 }
 
+/*
+ * 7.0 and those before it gave the workqueues of each CPU names, without which the
+ * kernel warns from 7.2 on.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define MOWN_WQ_FLAGS 0
+#define mown_system_wq system_wq
+#else
+#define MOWN_WQ_FLAGS WQ_PERCPU
+#define mown_system_wq system_percpu_wq
+#endif
+
+/* 6.11 made curr_ret_stack say how much there is, and not which is the last. */
+#define MOWN_RET_STACK_USED (LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0) ? 0 : 1)
+
+/* Until 6.12 kvrealloc() wanted to be told the old size, which its callers know. */
+static inline void *mown_kernel_realloc(const void *ptr, size_t size, gfp_t gfp,
+					bool kv)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	if (kv)
+		return kvrealloc(ptr, size, gfp);
+#endif
+	return krealloc(ptr, size, gfp);
+}
+
+/* 7.0 and those before it gave pools a function that takes several elements. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define MOWN_HAVE_POOL_BULK 1
+#endif
+
+/* From 6.18 on kfree_rcu() may keep objects of slabs where nobody sees them go. */
+#define MOWN_SEES_RCU_END (LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0))
+
 /* An unwinder that begins at given registers, for modules, too. */
 #if defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_ORC) && \
 	defined(CONFIG_STACKTRACE)
@@ -188,13 +224,108 @@ static inline void mown_ftrace_go_to(struct ftrace_regs *fregs,
 }
 
 /*
- * 6.10 renamed most of what allocates: hooks.h has the names before that. Built
- * in, a call of mown's cannot be told from the kernel's by where it comes from.
+ * 6.10 to 6.12 renamed most of what allocates: what was between them is not hooked.
+ * Built in, a call of mown's cannot be told from the kernel's by where it comes from.
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0) && defined(MODULE) && \
+#if (LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0) || \
+	LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)) && defined(MODULE) && \
 	defined(CONFIG_X86_64) && defined(CONFIG_TASKS_RCU)
 #define MOWN_HAVE_HOOKS 1
 #endif
+#endif
+
+/* ---- The names of what is hooked, and what it is called with ---- */
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+#define MOWN_NOPROF(_func) _func
+#define MOWN_KMALLOC_CACHE kmalloc_trace
+#define MOWN_KMALLOC_CACHE_NODE kmalloc_node_trace
+#define MOWN_KMALLOC_LARGE kmalloc_large
+#define MOWN_KMALLOC_LARGE_NODE kmalloc_large_node
+#define MOWN_KVMALLOC_NODE kvmalloc_node
+#define MOWN_GET_FREE_PAGES __get_free_pages
+#define MOWN_CACHE_CREATE kmem_cache_create
+#define MOWN_PERCPU_ALLOC __alloc_percpu
+#else
+#define MOWN_NOPROF(_func) _func##_noprof
+#define MOWN_KMALLOC_CACHE __kmalloc_cache_noprof
+#define MOWN_KMALLOC_CACHE_NODE __kmalloc_cache_node_noprof
+#define MOWN_KMALLOC_LARGE __kmalloc_large_noprof
+#define MOWN_KMALLOC_LARGE_NODE __kmalloc_large_node_noprof
+#define MOWN_KVMALLOC_NODE __kvmalloc_node_noprof
+#define MOWN_GET_FREE_PAGES get_free_pages_noprof
+#define MOWN_CACHE_CREATE __kmem_cache_create_args
+#define MOWN_PERCPU_ALLOC pcpu_alloc_noprof
+#endif
+
+/* 6.11 brought buckets, and 7.2 a token, which come with a size. */
+#ifdef DECL_KMALLOC_PARAMS
+#define MOWN_SIZE_PARAMS DECL_TOKEN_PARAMS(size, token)
+#define MOWN_SIZE_ARGS PASS_TOKEN_PARAMS(size, token)
+#define MOWN_NODE_PARAMS DECL_KMALLOC_PARAMS(size, bucket, token)
+#define MOWN_NODE_ARGS PASS_KMALLOC_PARAMS(size, bucket, token)
+#else
+#define MOWN_SIZE_PARAMS size_t size
+#define MOWN_SIZE_ARGS size
+#ifdef DECL_BUCKET_PARAMS
+#define MOWN_NODE_PARAMS DECL_BUCKET_PARAMS(size, bucket)
+#define MOWN_NODE_ARGS PASS_BUCKET_PARAMS(size, bucket)
+#else
+#define MOWN_NODE_PARAMS size_t size
+#define MOWN_NODE_ARGS size
+#endif
+#endif
+
+/* Which argument of __kmalloc_node_track_caller() is the caller, from 0. */
+#define MOWN_TRACK_CALLER_ARG (3 + IS_ENABLED(CONFIG_SLAB_BUCKETS) + \
+			       IS_ENABLED(CONFIG_KMALLOC_PARTITION_CACHES))
+
+/* After 6.12 what may become larger got an alignment and a node, as did kvmalloc(). */
+#ifdef krealloc_node_align
+#define MOWN_KREALLOC krealloc_node_align_noprof
+#define MOWN_KREALLOC_PARAMS (const void *ptr, MOWN_SIZE_PARAMS, unsigned long align, \
+			      gfp_t gfp, int node)
+#define MOWN_KREALLOC_ARGS (ptr, MOWN_SIZE_ARGS, align, gfp, node)
+#define MOWN_KREALLOC_PLAIN (align <= 1 && node == NUMA_NO_NODE)
+#define MOWN_KVREALLOC kvrealloc_node_align_noprof
+#else
+#define MOWN_KREALLOC MOWN_NOPROF(krealloc)
+#define MOWN_KREALLOC_PARAMS (const void *ptr, size_t size, gfp_t gfp)
+#define MOWN_KREALLOC_ARGS (ptr, size, gfp)
+#define MOWN_KREALLOC_PLAIN true
+#define MOWN_KVREALLOC kvrealloc_noprof
+#endif
+#ifdef kvmalloc_node_align
+#define MOWN_KVMALLOC_PARAMS (MOWN_NODE_PARAMS, unsigned long align, gfp_t gfp, int node)
+#define MOWN_KVMALLOC_ARGS (MOWN_NODE_ARGS, align, gfp, node)
+#else
+#define MOWN_KVMALLOC_PARAMS (MOWN_NODE_PARAMS, gfp_t gfp, int node)
+#define MOWN_KVMALLOC_ARGS (MOWN_NODE_ARGS, gfp, node)
+#endif
+
+/* 7.2 says whether it has all, and not how many. */
+#define MOWN_BULK typeof(MOWN_NOPROF(kmem_cache_alloc_bulk)(NULL, 0, 0, NULL))
+
+/* And a node alone, these. */
+#ifdef vmalloc_huge_node
+#define MOWN_VMALLOC_HUGE vmalloc_huge_node_noprof
+#define MOWN_VMALLOC_HUGE_PARAMS (unsigned long size, gfp_t gfp, int node)
+#define MOWN_VMALLOC_HUGE_ARGS (size, gfp, node)
+#else
+#define MOWN_VMALLOC_HUGE MOWN_NOPROF(vmalloc_huge)
+#define MOWN_VMALLOC_HUGE_PARAMS (unsigned long size, gfp_t gfp)
+#define MOWN_VMALLOC_HUGE_ARGS (size, gfp)
+#endif
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define MOWN_DMA_POOL_CREATE dma_pool_create
+#define MOWN_DMA_POOL_PARAMS (const char *name, struct device *dev, size_t size, \
+			      size_t align, size_t boundary)
+#define MOWN_DMA_POOL_ARGS (name, dev, size, align, boundary)
+#else
+#define MOWN_DMA_POOL_CREATE dma_pool_create_node
+#define MOWN_DMA_POOL_PARAMS (const char *name, struct device *dev, size_t size, \
+			      size_t align, size_t boundary, int node)
+#define MOWN_DMA_POOL_ARGS (name, dev, size, align, boundary, node)
 #endif
 
 #endif /* _MOWN_COMPAT_H */

@@ -18,6 +18,7 @@
 #include <linux/string.h>
 #include <trace/events/mown.h>
 
+#include "compat.h"
 #include "heap.h"
 
 /*
@@ -119,9 +120,24 @@ static bool mown_may_rescue(const struct mown_hold *hold)
 	       (hold->owner == hold->me || !mown_refuses_foreign(hold->owner));
 }
 
+/*
+ * Does the kernel's kfree_rcu() have the object, so that it may be gone by now? Until
+ * the end of a grace period it is not, whatever is seen of it.
+ */
+bool mown_is_over(const struct mown_record *rec)
+{
+	return !MOWN_SEES_RCU_END && rec->state == MOWN_ELSEWHERE &&
+	       rec->family != MOWN_PAGES &&
+	       poll_state_synchronize_rcu(rec->grace);
+}
+
 /* See whether there is a live object that the caller may release. */
 static void mown_hold_live(struct mown_hold *hold)
 {
+	if (unlikely(hold->rec && mown_is_over(hold->rec))) {
+		mown_drop_stale(hold->owner, hold->index, hold->rec);
+		hold->rec = NULL;
+	}
 	hold->live = hold->rec && hold->rec->state == MOWN_LIVE;
 	if (hold->live && unlikely(!mown_class_fits(hold->rec))) {
 		mown_drop_stale(hold->owner, hold->index, hold->rec);
@@ -936,6 +952,8 @@ void __mown_observe_free(unsigned long addr, unsigned long site, bool waits)
 		if (waits && rec->state == MOWN_LIVE) {
 			mown_not_live_any_more(owner, index, rec);
 			rec->state = MOWN_ELSEWHERE;
+			if (!MOWN_SEES_RCU_END)
+				rec->grace = get_state_synchronize_rcu();
 		} else {
 			mine = mown_forget(owner, index, rec);
 		}

@@ -14,6 +14,7 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
+#include "compat.h"
 #include "mown.h"
 
 DEFINE_PER_CPU(struct mown_magazines, mown_magazines);
@@ -75,7 +76,7 @@ static void mown_magazine_low_func(struct irq_work *work)
 	struct mown_magazines *mags = container_of(work, struct mown_magazines,
 						   low);
 
-	queue_work_on(smp_processor_id(), system_wq, &mags->refill);
+	queue_work_on(smp_processor_id(), mown_system_wq, &mags->refill);
 }
 
 /* The CPU's next record, or NULL; who cannot wait has it filled up in time. */

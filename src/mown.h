@@ -170,6 +170,8 @@ enum mown_state {
  * @stack: stack depot handle of the allocation, or 0; likewise
  * @freed: where and when it was released, in state RCU or QUARANTINED; NULL
  *	   while the holder has it on the way. The slot keeps @when and @stack.
+ * @grace: in state ELSEWHERE, if it is by kfree_rcu(), whose end may not be seen: the
+ *	   object may be gone when RCU says that this is over
  * @pid: the allocating task, 0 in interrupts
  * @cpu: the CPU it was allocated on
  * @state: enum mown_state
@@ -198,6 +200,7 @@ struct mown_record {
 			u32 stack;
 		};
 		struct mown_freed *freed;
+		unsigned long grace;
 	};
 	u32 pid;
 	u16 cpu;
@@ -1279,6 +1282,7 @@ static inline int mown_recorded_as(unsigned long addr)
 	return mown_recorded_with(addr, &with);
 }
 
+bool mown_is_over(const struct mown_record *rec);
 bool mown_is_mismatched(const struct mown_hold *hold);
 struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 				bool sensitive)

@@ -51,7 +51,8 @@ static void mown_probe_kmem_cache_free(void *data, unsigned long site,
 static void mown_probe_mm_page_free(void *data, struct page *page,
 				    unsigned int order)
 {
-	if (!PageHighMem(page))
+	/* Newer kernels free pages there, which are nobody's under mown. */
+	if (!PageHighMem(page) && !in_nmi())
 		mown_observe_free((unsigned long)page_address(page), _RET_IP_);
 }
 
@@ -442,7 +443,7 @@ void mown_net_update(void)
 {
 	lockdep_assert_held(&mown_owners_lock);
 	if (mown_net_on && list_empty(&mown_owners))
-		mod_delayed_work(system_wq, &mown_net_off_work,
+		mod_delayed_work(mown_system_wq, &mown_net_off_work,
 				 msecs_to_jiffies(MOWN_NET_LINGER_MS));
 }
 

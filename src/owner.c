@@ -12,6 +12,7 @@
 #include <linux/rculist.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "mown.h"
 
 /* See the notes on locking. */
@@ -419,7 +420,7 @@ unsigned int mown_owner_copy(struct mown_owner *owner,
 
 int mown_owner_init(void)
 {
-	mown_wq = alloc_workqueue("mown", 0, 0);
+	mown_wq = alloc_workqueue("mown", MOWN_WQ_FLAGS, 0);
 	return mown_wq ? 0 : -ENOMEM;
 }
 

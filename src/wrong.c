@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 #include <linux/string.h>
 
+#include "compat.h"
 #include "mown.h"
 
 void mown_describe_call(struct mown_event *event, unsigned long ptr,
@@ -67,8 +68,11 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 	event->alloc.pid = rec->pid;
 	event->alloc.cpu = rec->cpu;
 	switch (rec->state) {
-	case MOWN_LIVE:
 	case MOWN_ELSEWHERE:
+		if (!MOWN_SEES_RCU_END && event->rcu)
+			return;
+		fallthrough;
+	case MOWN_LIVE:
 		event->alloc.when = rec->when;
 		event->alloc.stack = rec->stack;
 		event->alloc.dated = true;
@@ -166,7 +170,8 @@ static bool mown_describe_interior(struct mown_event *event,
 	rec = mown_tree_find(&owner->trees[index], start);
 	if (rec && !mown_families[rec->family].whole)
 		rec = NULL;
-	if (rec && rec->state == MOWN_LIVE && !mown_class_fits(rec)) {
+	if (rec && (mown_is_over(rec) ||
+		    (rec->state == MOWN_LIVE && !mown_class_fits(rec)))) {
 		mown_drop_stale(owner, index, rec);
 		rec = NULL;
 	}
