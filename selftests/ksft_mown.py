@@ -320,6 +320,11 @@ def global_stats() -> dict[str, str]:
     return parse_stats(read_file(f"{DEBUGFS}/stats"))
 
 
+def kernel_version() -> tuple[int, ...]:
+    """Of the running kernel, as far as it is numbers: (6, 12)."""
+    return tuple(int(number) for number in os.uname().release.split(".")[:2])
+
+
 def need_attach() -> None:
     """Skip if no module can be attached here; mown is loaded."""
     if not os.path.exists(f"{SYSFS}/attach"):

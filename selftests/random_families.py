@@ -91,6 +91,8 @@ class Free(NamedTuple):
     family: str
     home: Home = None
     size: int = 0
+    # That is named, which takes what it is made of
+    pool: Optional[Block] = None
 
 
 class Outcome(Enum):
@@ -212,6 +214,10 @@ class Model(Memory):
         """Is the live object released by the wrong function, or by a wrong name?"""
         if obj.family not in way.frees:
             return True
+        if way.pool and obj.family == "slab":
+            return not isinstance(obj.home, int) or self.find(obj.home) is not way.pool.cache
+        if way.pool and obj.family == "kmalloc":
+            return obj.size < way.pool.room
         if obj.family == "kmalloc" or obj.family != way.family:
             return False
         if obj.family == "devm" or way.home is not None:
@@ -318,7 +324,7 @@ class Model(Memory):
             return Outcome.RELEASED
         owner.counts["mismatched_frees"] += 1
         self.foreign |= caller is not owner
-        if way.frees & PLAIN and obj.family in PLAIN:
+        if way.frees & PLAIN and obj.family in PLAIN and not way.pool:
             self.release(caller, owner, addr)
         return Outcome.REFUSED
 

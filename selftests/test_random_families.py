@@ -16,7 +16,7 @@ import random
 from typing import Callable, Optional, Sequence
 
 import random_heap
-from ksft_mown import CGROUPS, SYSFS, Ops, live, read_file, run_cases, stats
+from ksft_mown import CGROUPS, SYSFS, Ops, kernel_version, live, read_file, run_cases, stats
 from random_families import (ADDRESSES, BLOCK_HEAD, CACHE_FREE, CAPS, ERRNO_MAX, FAMILIES, KFREE,
                              KVFREE, PAGE, WHOLE, Block, Free, Model, Outcome, Owner,
                              page_align, size_class)
@@ -56,12 +56,8 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
         super().__init__(rng, {API: api, DROPIN: dropin}, steps, self.model.owners)
         # An order of a CPU's own: of its kfree_rcu().
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        # It does nothing of this; from 6.12 on mown has none.
-        try:
-            api.call("kvrealloc", 0, 0, 0)
-            self.has_kvrealloc = True
-        except OSError:
-            self.has_kvrealloc = False
+        # The model has the one that is told the old size.
+        self.has_kvrealloc = kernel_version() < (6, 12)
         self.pool_size = 0
         self.done: dict[str, int] = {}
         self.runs: list[tuple[int, int]] = []	# of alloc_pages_exact(): start, pages
@@ -150,7 +146,9 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
             family = {"k": "cache", "m": "mempool", "d": "dma_pool"}[function[0]]
             return (named,), Free(frozenset((family,)), family)
         if function == "mempool_free":
-            return (named, home), Free(frozenset(("element",)), "element", home)
+            pool = self.model.find(home) if isinstance(home, int) else None
+            made_of = pool.kind if pool and pool.kind in ("slab", "kmalloc") else "element"
+            return (named, home), Free(frozenset(("element", made_of)), "element", home, pool=pool)
         if function == "dma_pool_free":
             return (home, named, obj.handle), Free(frozenset(("dma_block",)), "dma_block", home)
         if function == "devm_kfree":

@@ -7,6 +7,7 @@
  * split by owner and by address.
  */
 #include <linux/dmapool.h>
+#include <linux/kasan.h>
 #include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -137,11 +138,14 @@ bool __mown_release_as(const void *ptr, enum mown_family family,
 		       const void *with, size_t size, struct module *mod,
 		       enum mown_way way)
 {
-	const unsigned int frees = family == MOWN_SLAB ? MOWN_FREES_SLAB :
+	/* What belongs to a pool from now on does not wait: others wait for it. */
+	const bool pooled = family == MOWN_ELEMENT && !ZERO_OR_NULL_PTR(ptr);
+	const unsigned int frees = pooled ? mown_pool_frees(with) :
+				   family == MOWN_SLAB ? MOWN_FREES_SLAB :
 							 BIT(family);
 	const struct mown_caller caller =
 		MOWN_CALLER(.family = family, .frees = frees, .with = with,
-			    .size = size);
+			    .size = size, .no_wait = pooled);
 
 	if (family == MOWN_PERCPU)
 		return !ptr || mown_release((void *)mown_percpu_key(ptr),
@@ -329,52 +333,89 @@ void __mown_kfree_rcu(struct rcu_head *head, void *ptr, struct module *mod,
 }
 EXPORT_SYMBOL_GPL(__mown_kfree_rcu);
 
+/*
+ * krealloc(), or kvrealloc(), which is known by what it frees: what it takes of the
+ * kernel's, how it is recorded, and how it is freed when it need not wait.
+ */
+static void *mown_new_place(size_t size, gfp_t gfp, bool kv,
+			    const struct mown_caller *caller)
+{
+	return kv ? kvmalloc(size, gfp) :
+		    mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller->site);
+}
+
+static void *mown_track_place(void *ptr, size_t size, gfp_t gfp,
+			      const struct mown_caller *caller)
+{
+	return mown_track(ptr, size, gfp, is_vmalloc_addr(ptr) ?
+			  MOWN_VMALLOC : MOWN_KMALLOC, caller);
+}
+
+static void mown_free_place(const void *ptr, bool kv,
+			    const struct mown_caller *caller)
+{
+	if (!mown_release(ptr, caller, false))
+		return;
+	if (kv)
+		kvfree(ptr);
+	else
+		kfree(ptr);
+}
+
 /* A live object that does not fit where it is: a new one, and free the old. */
 static void *mown_move(const void *ptr, size_t size, size_t old, gfp_t gfp,
-		       const struct mown_caller *caller)
+		       bool kv, const struct mown_caller *caller)
 {
-	void *new = mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller->site);
+	void *new = mown_new_place(size, gfp, kv, caller);
 
 	if (!new)
 		return NULL;
+	/* As the kernel's: what was not asked for is copied, too. */
+	kasan_disable_current();
 	memcpy(new, ptr, old);
-	new = mown_track(new, size, gfp, MOWN_KMALLOC, caller);
-	if (!new)
-		return NULL;
-	if (mown_release(ptr, caller, false))
-		kfree(ptr);
+	kasan_enable_current();
+	new = mown_track_place(new, size, gfp, caller);
+	if (new)
+		mown_free_place(ptr, kv, caller);
 	return new;
 }
 
-/* krealloc(), for whichever way in. */
+/* The bytes that the live object of @size bytes may have without being moved. */
+static size_t mown_room(const void *ptr, size_t size)
+{
+	return is_vmalloc_addr(ptr) ? PAGE_ALIGN(size) : ksize(ptr);
+}
+
+/* krealloc() and kvrealloc(), for whichever way in. */
 void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 		   const struct mown_caller *caller)
 {
+	const bool kv = caller->frees & BIT(MOWN_VMALLOC);
 	enum mown_verdict verdict;
-	size_t old;
+	size_t old, room;
 	void *ret;
 
 	if (unlikely(!size)) {
-		if (!ZERO_OR_NULL_PTR(ptr) && mown_release(ptr, caller, false))
-			kfree(ptr);
-		return ZERO_SIZE_PTR;
+		ret = is_vmalloc_addr(ptr) ? NULL : ZERO_SIZE_PTR;
+		if (!ZERO_OR_NULL_PTR(ptr))
+			mown_free_place(ptr, kv, caller);
+		return ret;
 	}
-	if (unlikely(ZERO_OR_NULL_PTR(ptr))) {
-		ret = mown_kmalloc_for(size, gfp, NUMA_NO_NODE, caller->site);
-		return mown_track(ret, size, gfp, MOWN_KMALLOC, caller);
-	}
+	if (unlikely(ZERO_OR_NULL_PTR(ptr)))
+		return mown_track_place(mown_new_place(size, gfp, kv, caller),
+					size, gfp, caller);
 	verdict = mown_may_resize(ptr, size, &old, caller);
 	if (unlikely(verdict == MOWN_REFUSED))
 		return NULL;
 	if (unlikely(verdict == MOWN_MOVES))
-		return mown_move(ptr, size, min(old, size), gfp, caller);
-	if (verdict == MOWN_OURS && ksize(ptr) < size)
-		return mown_move(ptr, size, ksize(ptr), gfp, caller);
-	ret = krealloc(ptr, size, gfp);
+		return mown_move(ptr, size, min(old, size), gfp, kv, caller);
+	room = verdict == MOWN_OURS ? mown_room(ptr, old) : size;
+	if (room < size)
+		return mown_move(ptr, size, room, gfp, kv, caller);
+	ret = mown_kernel_realloc(ptr, size, gfp, kv);
 	if (ret && ret != ptr) {
 		/* The old memory is gone: too late for a knob to say no. */
-		ret = mown_track(ret, size, gfp | __GFP_NOFAIL, MOWN_KMALLOC,
-				 caller);
+		ret = mown_track_place(ret, size, gfp | __GFP_NOFAIL, caller);
 		if (verdict == MOWN_NOT_OURS)
 			mown_moved(caller);
 	} else if (ret) {
@@ -408,6 +449,30 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 	return mown_realloc(ptr, size, gfp, &caller);
 }
 EXPORT_SYMBOL_GPL(__mown_krealloc);
+
+/**
+ * __mown_kvrealloc - resize an object of kmalloc() or of vmalloc()
+ * @ptr: its start; NULL and ZERO_SIZE_PTR allocate
+ * @size: bytes wanted; 0 frees the object
+ * @gfp: how to allocate
+ * @mod: the module that calls, THIS_MODULE
+ * @way: by which way in
+ *
+ * As kvrealloc() from Linux 6.12 on, and else as __mown_krealloc().
+ *
+ * Context: Process, may sleep.
+ * Return: the object; if @size is 0, ZERO_SIZE_PTR, or NULL for memory of
+ *	   vmalloc(); or NULL: then @ptr is as it was.
+ */
+void *__mown_kvrealloc(const void *ptr, size_t size, gfp_t gfp,
+		       struct module *mod, enum mown_way way)
+{
+	const struct mown_caller caller =
+		MOWN_CALLER(.frees = MOWN_FREES_KVFREE);
+
+	return mown_realloc(ptr, size, gfp, &caller);
+}
+EXPORT_SYMBOL_GPL(__mown_kvrealloc);
 
 /**
  * __mown_ksize - how much of an object may be used

@@ -3,8 +3,53 @@
  * Slab caches: what holds for their objects, which go before them
  */
 #include <linux/slab.h>
+#include <linux/version.h>
 
 #include "mown.h"
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+/**
+ * __mown_kmem_cache_create - create a slab cache that is not merged with others
+ * @name: as for kmem_cache_create_usercopy(), with all that follows
+ * @size: bytes of an object
+ * @align: what its address is a multiple of, or 0
+ * @flags: SLAB_*
+ * @useroffset: where what user space may have copied of an object begins
+ * @usersize: and how many bytes that is
+ * @ctor: what constructs an object, or NULL
+ *
+ * Of caches that are not merged no two may have one name in sysfs until 6.12, while
+ * drivers create one for each of their devices: where the name is taken, it gets a
+ * number, after the kernel has said so.
+ *
+ * Context: Process, may sleep.
+ * Return: the cache, or NULL.
+ */
+struct kmem_cache *__mown_kmem_cache_create(const char *name, unsigned int size,
+					    unsigned int align,
+					    slab_flags_t flags,
+					    unsigned int useroffset,
+					    unsigned int usersize,
+					    void (*ctor)(void *))
+{
+	static atomic_t number;
+	struct kmem_cache *cache;
+	char *other;
+
+	flags |= __MOWN_CACHE_FLAGS;
+	cache = kmem_cache_create_usercopy(name, size, align,
+					   flags & ~SLAB_PANIC, useroffset,
+					   usersize, ctor);
+	if (cache)
+		return cache;
+	other = kasprintf(GFP_KERNEL, "%s:%u", name, atomic_inc_return(&number));
+	cache = kmem_cache_create_usercopy(other ?: name, size, align, flags,
+					   useroffset, usersize, ctor);
+	kfree(other);
+	return cache;
+}
+EXPORT_SYMBOL_GPL(__mown_kmem_cache_create);
+#endif
 
 /* Who has the kernel panic without a cache must not go without one. */
 struct kmem_cache *mown_cache_track(struct kmem_cache *cache,

@@ -344,6 +344,17 @@ static void mown_block_undo(struct mown_block *block,
 		kfree(block);
 }
 
+/* Without memory for an anchor: the kernel's own, which needs none. */
+static void *mown_devm_untracked(struct device *dev, size_t size, gfp_t gfp,
+				 const struct mown_caller *caller)
+{
+	void *ptr = devm_kmalloc(dev, size, gfp);
+
+	if (ptr)
+		mown_untracked(caller);
+	return ptr;
+}
+
 /**
  * mown_devm_alloc - allocate memory that a device's detach frees
  * @dev: the device
@@ -366,7 +377,7 @@ void *mown_devm_alloc(struct device *dev, size_t size, gfp_t gfp,
 		return NULL;
 	if (unlikely(!mown_block_link(dev, block, gfp))) {
 		mown_block_undo(block, caller);
-		return NULL;
+		return mown_devm_untracked(dev, size, gfp, caller);
 	}
 	return block->data;
 }

@@ -100,6 +100,17 @@ static bool mown_may_always(const struct mown_record *rec)
 	return true;
 }
 
+/*
+ * Does nobody else hold the first page of memory of vmalloc()? Its first bytes are
+ * written to when it is given back: see mown_give_vmalloc().
+ */
+bool mown_may_vmalloc(const struct mown_record *rec)
+{
+	struct page *page = vmalloc_to_page((void *)rec->addr);
+
+	return page && page_count(page) == 1;
+}
+
 static bool mown_may_pages(const struct mown_record *rec)
 {
 	return page_count(virt_to_page((void *)rec->addr)) == 1;
@@ -145,7 +156,7 @@ const struct mown_family_info mown_families[MOWN_NR_FAMILIES] = {
 	[MOWN_VMALLOC] = {
 		.name = "vmalloc",
 		.give_back = mown_give_vmalloc,
-		.may_reclaim = mown_may_always,
+		.may_reclaim = mown_may_vmalloc,
 		.parent = MOWN_VMALLOC,
 		.waits = true,
 		.whole = true,

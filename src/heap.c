@@ -67,6 +67,11 @@ static bool mown_is_shared_page(const struct mown_record *rec)
 	       page_count(virt_to_page((void *)rec->addr)) > 1;
 }
 
+static const mempool_t *mown_pool_of(const struct mown_caller *caller)
+{
+	return caller->with;
+}
+
 /*
  * Does the caller release the live object by a function that is not its
  * family's, or name another cache, pool, device or size than it has?
@@ -78,6 +83,11 @@ bool mown_is_mismatched(const struct mown_hold *hold)
 
 	if (unlikely(!(caller->frees & BIT(rec->family))))
 		return true;
+	/* What is given to a pool is of its cache, or as large as what that gives. */
+	if (unlikely(caller->family == MOWN_ELEMENT && rec->family == MOWN_SLAB))
+		return mown_record_with(rec) != mown_pool_of(caller)->pool_data;
+	if (unlikely(caller->family == MOWN_ELEMENT && rec->family == MOWN_KMALLOC))
+		return rec->size < (size_t)mown_pool_of(caller)->pool_data;
 	/* Of a pool of pages it is the struct page: no memory of a slab. */
 	if (unlikely(rec->family == MOWN_ELEMENT && rec->loose))
 		return caller->family != MOWN_ELEMENT ||
@@ -115,6 +125,7 @@ static bool mown_may_rescue(const struct mown_hold *hold)
 	return hold->rec && hold->rec->state == MOWN_LIVE &&
 	       hold->caller->way < MOWN_ANYBODY &&
 	       hold->caller->frees & MOWN_FREES_MEMORY &&
+	       hold->caller->family != MOWN_ELEMENT &&
 	       BIT(hold->rec->family) & MOWN_FREES_MEMORY &&
 	       mown_is_mismatched(hold) &&
 	       (hold->owner == hold->me || !mown_refuses_foreign(hold->owner));
@@ -429,6 +440,14 @@ bool mown_has_own_alloc(const mempool_t *pool)
 	       pool->alloc != mempool_alloc_pages;
 }
 
+/* The families that mempool_free() takes: of what the pool is made, too. */
+unsigned int mown_pool_frees(const mempool_t *pool)
+{
+	return BIT(MOWN_ELEMENT) |
+	       (pool->free == mempool_free_slab ? BIT(MOWN_SLAB) :
+		pool->free == mempool_kfree ? BIT(MOWN_KMALLOC) : 0);
+}
+
 /* As far as the pool says; a page is its struct page there. */
 static size_t mown_element_size(const mempool_t *pool)
 {
@@ -590,6 +609,8 @@ static bool mown_is_shared(const struct mown_record *rec)
 {
 	struct page *page;
 
+	if (rec->family == MOWN_VMALLOC)
+		return !mown_may_vmalloc(rec);
 	if (rec->family != MOWN_KMALLOC)
 		return false;
 	page = virt_to_head_page((void *)rec->addr);
@@ -682,7 +703,7 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 	struct mown_freed freed;
 
 	mown_claim(hold, stack, &freed);
-	keep = mown_keeps(hold->owner, rec, &freed);
+	keep = !hold->caller->no_wait && mown_keeps(hold->owner, rec, &freed);
 	if (keep) {
 		rec->freed = NULL;
 		rec->state = MOWN_QUARANTINED;

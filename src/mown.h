@@ -526,6 +526,7 @@ struct mown_family_info {
 
 extern const struct mown_family_info mown_families[MOWN_NR_FAMILIES];
 void mown_give_back(const struct mown_record *rec);
+bool mown_may_vmalloc(const struct mown_record *rec);
 
 /* A record with nothing set; see mown_record_more(). */
 static inline struct mown_record *mown_record_new(enum mown_kind kind,
@@ -1175,7 +1176,8 @@ void mown_warn_exit(void);
  * @site: the return address of its call
  * @frame: of the function that it calls: see MOWN_FRAME(); or NULL
  * @frees: a mask of the families that what it calls releases, if it does
- * @no_wait: what it allocates is that; see struct mown_record
+ * @no_wait: what it allocates is that (see struct mown_record), or what it releases
+ *	     goes at once
  * @no_poison: likewise
  * @with: the cache, the pool or the device that it names; of devm_kfree() the
  *	  device, of a detaching one the anchor
@@ -1290,6 +1292,7 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 void mown_split(unsigned long addr);
 void mown_observe_split(unsigned long addr);
 bool mown_has_own_alloc(const mempool_t *pool);
+unsigned int mown_pool_frees(const mempool_t *pool);
 bool mown_is_served(const void *ptr, enum mown_family family);
 void *mown_element_track(void *ptr, gfp_t gfp, const struct mown_caller *caller);
 void __mown_observe_free(unsigned long addr, unsigned long site, bool waits);

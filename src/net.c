@@ -197,30 +197,49 @@ static bool mown_is_call_of(unsigned long ip, const void *func)
 static void mown_see_pools(unsigned long ip, unsigned long parent_ip,
 			   struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
-	enum mown_family family;
+	unsigned int families;
 	unsigned long ptr;
 	void *wrapper;
+	int family;
 
 	if (in_nmi())
 		return;
 	if (mown_is_call_of(ip, mempool_free)) {
-		family = MOWN_ELEMENT;
 		ptr = mown_ftrace_arg(fregs, 0);
+		families = ptr ? mown_pool_frees((void *)mown_ftrace_arg(fregs, 1)) : 0;
 		wrapper = MOWN_WRAPPER(mempool_free);
 	} else if (mown_is_call_of(ip, dma_pool_free)) {
-		family = MOWN_DMA_BLOCK;
+		families = BIT(MOWN_DMA_BLOCK);
 		ptr = mown_ftrace_arg(fregs, 1);
 		wrapper = MOWN_WRAPPER(dma_pool_free);
 	} else {
-		family = MOWN_DMA;
+		families = BIT(MOWN_DMA);
 		ptr = mown_ftrace_arg(fregs, 2);
 		wrapper = MOWN_WRAPPER(dma_free_attrs);
 	}
-	if (mown_hook_takes(ops, ptr, parent_ip))
+	if (mown_hook_takes(ops, ptr, parent_ip)) {
 		mown_hook_go_to(fregs, wrapper);
-	else if (mown_recorded_as(ptr) == family)
+		return;
+	}
+	family = mown_recorded_as(ptr);
+	if (family >= 0 && families & BIT(family))
 		mown_observe_free(ptr, parent_ip);
 }
+
+#ifdef MOWN_HAVE_POOL_BULK
+/* mempool_free_bulk(pool, elements, nr): what the pool does not keep is freed as well. */
+static void mown_see_pool_bulk(unsigned long ip, unsigned long parent_ip,
+			       struct ftrace_ops *ops,
+			       struct ftrace_regs *fregs)
+{
+	void **elements = (void **)mown_ftrace_arg(fregs, 1);
+	unsigned int i, nr = mown_ftrace_arg(fregs, 2);
+
+	for (i = 0; i < nr && !in_nmi(); i++)
+		if (mown_recorded_as((unsigned long)elements[i]) == MOWN_ELEMENT)
+			mown_observe_free((unsigned long)elements[i], parent_ip);
+}
+#endif
 
 /* What is free to go page by page is not to be given back as a block. */
 static void mown_see_split_page(unsigned long ip, unsigned long parent_ip,
@@ -288,6 +307,14 @@ static struct mown_watch mown_watches[] = {
 			.func = mown_see_pools,
 			.flags = MOWN_WATCH_FLAGS,
 		},
+#ifdef MOWN_HAVE_POOL_BULK
+	}, {
+		.names = { "mempool_free_bulk" },
+		.ops = {
+			.func = mown_see_pool_bulk,
+			.flags = MOWN_WATCH_FLAGS,
+		},
+#endif
 	}, {
 		.names = { "split_page" },
 		.ops = {

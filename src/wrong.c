@@ -322,8 +322,8 @@ bool mown_not_live(struct mown_hold *hold, bool resize)
 	bool other = hold->rec && hold->rec->family != caller->family;
 	struct mown_event event;
 
-	mown_describe_call(&event, mown_named(caller, hold->addr),
-			   caller->site);
+	mown_describe_call(&event, hold->rec ? hold->addr :
+			   mown_named(caller, hold->addr), caller->site);
 	if (hold->rec)
 		mown_describe_object(&event, hold->owner, hold->rec);
 	mown_unlock(hold);
@@ -359,6 +359,8 @@ bool mown_rescue(struct mown_hold *hold, u32 stack, bool sensitive)
 	mown_count(hold->owner, MOWN_MISMATCHED_FREES);
 	mown_report(&event);
 	if (rec) {
+		if (sensitive)
+			memzero_explicit((void *)rec->addr, rec->size);
 		mown_give_back(rec);
 		mown_record_free(rec);
 	}

@@ -117,6 +117,14 @@ void *__mown_track_as(void *ptr, size_t size, gfp_t gfp,
 bool __mown_release_as(const void *ptr, enum mown_family family,
 		       const void *with, size_t size, struct module *mod,
 		       enum mown_way way);
+void *__mown_kvrealloc(const void *ptr, size_t size, gfp_t gfp,
+		       struct module *mod, enum mown_way way);
+struct kmem_cache *__mown_kmem_cache_create(const char *name, unsigned int size,
+					    unsigned int align,
+					    slab_flags_t flags,
+					    unsigned int useroffset,
+					    unsigned int usersize,
+					    void (*ctor)(void *));
 void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		      struct module *mod, enum mown_way way)
 	__realloc_size(2);
@@ -595,7 +603,7 @@ char *mown_strndup_user(const char __user *str, long max)
 	return __mown_tracked_string(ptr, GFP_KERNEL) ?: ERR_PTR(-ENOMEM);
 }
 
-/* 6.12 dropped the old size: there is none of ours from then on. */
+/* 6.12 dropped the old size, and has memory resized that is there. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 static __always_inline __realloc_size(3)
 void *mown_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t flags)
@@ -610,6 +618,13 @@ void *mown_kvrealloc(const void *ptr, size_t old, size_t size, gfp_t flags)
 	memcpy(new, ptr, old);
 	mown_kvfree(ptr);
 	return new;
+}
+#else
+static __always_inline __realloc_size(2)
+void *mown_kvrealloc(const void *ptr, size_t size, gfp_t flags)
+{
+	return __mown_called(__mown_kvrealloc(ptr, size, flags, THIS_MODULE,
+					      MOWN_WAY));
 }
 #endif
 
@@ -736,10 +751,12 @@ void mown_split_page(struct page *page, unsigned int order)
 
 /*
  * A cache that another one serves, being alike, would be an address that is
- * allocated twice: a flag that allows no such sharing keeps them apart. It also
- * hides the cache's objects from kmemleak, so not where there is that.
+ * allocated twice: a flag that allows no such sharing keeps them apart. Until 6.5
+ * that also hides the cache's objects from kmemleak, so not where there is that.
  */
-#ifdef CONFIG_DEBUG_KMEMLEAK
+#if defined(SLAB_NO_MERGE)
+#define __MOWN_CACHE_FLAGS SLAB_NO_MERGE
+#elif defined(CONFIG_DEBUG_KMEMLEAK)
 #define __MOWN_CACHE_FLAGS 0
 #else
 #define __MOWN_CACHE_FLAGS SLAB_NOLEAKTRACE
@@ -758,8 +775,21 @@ struct kmem_cache *mown_kmem_cache_create(const char *name, unsigned int size,
 {
 	struct kmem_cache *cache;
 
-	cache = kmem_cache_create(name, size, align, flags | __MOWN_CACHE_FLAGS,
-				  ctor);
+	cache = __mown_kmem_cache_create(name, size, align, flags, 0, 0, ctor);
+	return __mown_tracked_cache(cache, flags, ctor);
+}
+
+static __always_inline
+struct kmem_cache *
+mown_kmem_cache_create_usercopy(const char *name, unsigned int size,
+				unsigned int align, slab_flags_t flags,
+				unsigned int useroffset, unsigned int usersize,
+				void (*ctor)(void *))
+{
+	struct kmem_cache *cache;
+
+	cache = __mown_kmem_cache_create(name, size, align, flags, useroffset,
+					 usersize, ctor);
 	return __mown_tracked_cache(cache, flags, ctor);
 }
 #else
@@ -798,7 +828,6 @@ struct kmem_cache *mown_kmem_cache_create(const char *name, unsigned int size,
 
 	return mown_kmem_cache_create_args(name, size, &args, flags);
 }
-#endif
 
 static __always_inline
 struct kmem_cache *
@@ -807,13 +836,14 @@ mown_kmem_cache_create_usercopy(const char *name, unsigned int size,
 				unsigned int useroffset, unsigned int usersize,
 				void (*ctor)(void *))
 {
-	struct kmem_cache *cache;
+	struct kmem_cache_args args = {
+		.align = align, .ctor = ctor,
+		.useroffset = useroffset, .usersize = usersize,
+	};
 
-	cache = kmem_cache_create_usercopy(name, size, align,
-					   flags | __MOWN_CACHE_FLAGS,
-					   useroffset, usersize, ctor);
-	return __mown_tracked_cache(cache, flags, ctor);
+	return mown_kmem_cache_create_args(name, size, &args, flags);
 }
+#endif
 
 static __always_inline void mown_kmem_cache_destroy(struct kmem_cache *cache)
 {

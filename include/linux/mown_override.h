@@ -272,11 +272,12 @@
 #define devm_kasprintf(dev, flags, ...) \
 	mown_devm_kasprintf(dev, flags, __VA_ARGS__)
 #define devm_kfree(dev, ptr) mown_devm_kfree(dev, ptr)
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #undef kvrealloc
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #define kvrealloc(ptr, old, size, flags) mown_kvrealloc(ptr, old, size, flags)
 #define kmem_cache_create(...) mown_kmem_cache_create(__VA_ARGS__)
 #else
+#define kvrealloc(ptr, size, flags) mown_kvrealloc(ptr, size, flags)
 /* What the kernel's macro kmem_cache_create() chooses from, by name. */
 #define __kmem_cache_create mown_kmem_cache_create
 #define __kmem_cache_create_args mown_kmem_cache_create_args
@@ -295,12 +296,13 @@
 #define kvfree_rcu_mightsleep(ptr) mown_kfree_rcu(ptr)
 
 /*
- * This comes before the source, which may define pr_fmt() before it includes
- * anything: the compiler then warns that it is redefined. Where every source
+ * This comes before the source, which may define pr_fmt() or dev_fmt() before it
+ * includes anything: the compiler then warns that it is redefined. Where every source
  * of the module does so, -DMOWN_OWN_PR_FMT leaves it to them.
  */
 #ifdef MOWN_OWN_PR_FMT
 #undef pr_fmt
+#undef dev_fmt
 #endif
 
 #endif /* _LINUX_MOWN_OVERRIDE_H */

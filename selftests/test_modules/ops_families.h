@@ -28,8 +28,11 @@ ALLOC(kvzalloc, ARG(0), ops_gfp())
 ALLOC(kvzalloc_node, ARG(0), ops_gfp(), NUMA_NO_NODE)
 ALLOC(kvmalloc_array, ARG(0), ARG(1), ops_gfp())
 ALLOC(kvcalloc, ARG(0), ARG(1), ops_gfp())
+/* 6.12 does not want to be told the old size. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 ALLOC(kvrealloc, PTR(0), ARG(1), ARG(2), ops_gfp())
+#else
+ALLOC(kvrealloc, PTR(0), ARG(2), ops_gfp())
 #endif
 ALLOC(vmemdup_user, USER(0), ARG(1))
 ALLOC(strndup_user, USER(0), ARG(1))
@@ -116,12 +119,12 @@ static const struct {
 static const char *ops_cache_name(struct op *op, char *name, size_t size)
 {
 	op->bare = true;
-	op->usable = ++ops_caches;
+	op->usable = ARG(2) ? ops_caches : ++ops_caches;
 	snprintf(name, size, "%s_%u", KBUILD_MODNAME, ops_caches);
 	return name;
 }
 
-/* SIZE [KIND] */
+/* SIZE [KIND [SAME]]: with the name of the last one */
 static noinline void op_kmem_cache_create(struct op *op)
 {
 	unsigned int kind = min(ARG(1), ARRAY_SIZE(ops_cache_kinds) - 1);
@@ -284,9 +287,7 @@ static const struct ops_entry ops_families[] = {
 	OP(kvzalloc_node),
 	OP(kvmalloc_array),
 	OP(kvcalloc),
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 	OP(kvrealloc),
-#endif
 	OP(vmemdup_user),
 	OP(strndup_user),
 	OP(vfree),
