@@ -405,7 +405,7 @@ EXIT_RE = re.compile(
     r"(?P<name>\S+): allocated (?P<allocated>\d+), freed (?P<freed>\d+), "
     r"released elsewhere (?P<elsewhere>\d+), left behind (?P<left>\d+) \((?P<bytes>\d+) bytes\), "
     r"reclaimed (?P<reclaimed>\d+)(?:, freed late (?P<late>\d+))?(?:, stale \d+)?"
-    r"(?:, transferred in \d+)?(?:, transferred out \d+)?(?:, disowned \d+)?")
+    r"(?:, transferred in \d+)?(?:, transferred out \d+)?(?:, disowned \d+)?(?:, untracked \d+)?")
 
 
 def exits(name: Optional[str] = None) -> list[ExitBlock]:

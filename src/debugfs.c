@@ -81,6 +81,7 @@ static void mown_live_advance(struct mown_live *live)
 		live->valid = live->at < live->nr;
 		if (live->valid || !live->owner)
 			return;
+		cond_resched();
 		live->nr = mown_owner_copy(live->owner, &live->cursor,
 					   live->copies, MOWN_COPIES);
 		live->at = 0;
@@ -204,7 +205,7 @@ static int mown_sites_print(struct seq_file *m, enum mown_sites_of what,
 
 		mown_symbol(owner, site->ip, name, sizeof(name));
 		seq_printf(m, "%lu %lu %s %s\n", site->count, site->bytes,
-			   mown_families[site->family].name, name);
+			   mown_site_family(site->family), name);
 	}
 	mown_sites_free(&sites);
 	return ret;
@@ -261,12 +262,12 @@ static int mown_stats_show(struct seq_file *m, void *v)
 		   bytes);
 	seq_printf(m, "records %lu objects recorded now, released ones too\n",
 		   records);
-	seq_printf(m, "records_bytes %lu memory that the records take\n",
+	seq_printf(m, "records_bytes %lu memory that the records take, at least: those of what belongs to a cache, a pool or a device take more\n",
 		   records * sizeof(struct mown_record));
 	seq_printf(m, "quarantine_bytes %lu memory of released objects not given back yet\n",
 		   quarantined);
-	seq_printf(m, "history_bytes %lu memory that the kept reports take\n",
-		   mown_report_bytes());
+	seq_printf(m, "history_bytes %lu memory that the kept reports and accounts take\n",
+		   mown_report_bytes() + mown_exits_bytes());
 	seq_printf(m, "reports_lost %ld violations counted but not told, as too many came at once\n",
 		   atomic_long_read(&mown_reports_lost));
 	seq_printf(m, "untracked_ownerless %ld objects of modules for which there was no memory for an owner, or whose account had been drawn up already\n",

@@ -25,7 +25,7 @@
  * @ip: the return address of the call
  * @count: objects
  * @bytes: of them
- * @family: their family
+ * @family: their family, or MOWN_NR_FAMILIES if there are several
  */
 struct mown_exit_site {
 	unsigned long ip;
@@ -51,6 +51,7 @@ struct mown_exit_site {
  * @moved_in: made over to it by others
  * @moved_out: made over by it to others
  * @disowned: given to the kernel
+ * @untracked: went without a record, and were not seen to be freed
  * @nr: how many sites there are
  * @site: by address; the last is for what has no place of its own
  *
@@ -70,6 +71,7 @@ struct mown_exit {
 	unsigned long moved_in;
 	unsigned long moved_out;
 	unsigned long disowned;
+	unsigned long untracked;
 	atomic_long_t left;
 	atomic_long_t left_bytes;
 	atomic_long_t late;
@@ -168,6 +170,7 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 			exit->site[i].family = sites.site[i].family;
 		}
 		exit->site[i].ip = ULONG_MAX;
+		exit->site[i].family = MOWN_NR_FAMILIES;
 		mown_names_replace(owner, mown_names_new(owner, &sites));
 	}
 	mown_sites_free(&sites);
@@ -302,15 +305,15 @@ do {								\
 		pr_warn(fmt "\n", ##__VA_ARGS__);		\
 } while (0)
 
-static void mown_exit_show_sites(struct seq_file *m, struct mown_exit *exit,
-				 unsigned int max)
+static int mown_exit_show_sites(struct seq_file *m, struct mown_exit *exit,
+				unsigned int max)
 {
 	struct mown_exit_line *lines;
 	unsigned int i, nr = 0;
 
 	lines = kvmalloc_array(exit->nr, sizeof(*lines), GFP_KERNEL);
 	if (!lines)
-		return;
+		return -ENOMEM;
 	for (i = 0; i < exit->nr; i++) {
 		if (!atomic_long_read(&exit->site[i].count))
 			continue;
@@ -324,16 +327,17 @@ static void mown_exit_show_sites(struct seq_file *m, struct mown_exit *exit,
 
 		mown_exit_print(m, "%ld %ld %s %s",
 				atomic_long_read(&site->count), lines[i].bytes,
-				mown_families[site->family].name,
+				mown_site_family(site->family),
 				name ?: "(not named)");
 	}
 	if (nr > max)
 		mown_exit_print(m, "and %u more sites, see debugfs mown/exits",
 				nr - max);
 	kvfree(lines);
+	return 0;
 }
 
-static void mown_exit_show(struct seq_file *m, struct mown_exit *exit)
+static int mown_exit_show(struct seq_file *m, struct mown_exit *exit)
 {
 	long late = atomic_long_read(&exit->late);
 
@@ -351,23 +355,41 @@ static void mown_exit_show(struct seq_file *m, struct mown_exit *exit)
 		seq_printf(m, ", transferred out %lu", exit->moved_out);
 	if (exit->disowned)
 		seq_printf(m, ", disowned %lu", exit->disowned);
+	if (exit->untracked)
+		seq_printf(m, ", untracked %lu", exit->untracked);
 	seq_putc(m, '\n');
-	mown_exit_show_sites(m, exit, UINT_MAX);
+	return mown_exit_show_sites(m, exit, UINT_MAX);
 }
 
 int mown_exits_show(struct seq_file *m)
 {
 	struct mown_exit *exit;
+	int ret = 0;
 
 	seq_puts(m, "mown exits 1\n");
 	mutex_lock(&mown_owners_lock);
 	list_for_each_entry(exit, &mown_exits, list) {
 		if (!list_is_first(&exit->list, &mown_exits))
 			seq_putc(m, '\n');
-		mown_exit_show(m, exit);
+		ret = mown_exit_show(m, exit);
+		if (ret)
+			break;
 	}
 	mutex_unlock(&mown_owners_lock);
-	return 0;
+	return ret;
+}
+
+/* What the accounts take in memory, but for the names of their sites. */
+unsigned long mown_exits_bytes(void)
+{
+	const struct mown_exit *exit;
+	unsigned long bytes = 0;
+
+	mutex_lock(&mown_owners_lock);
+	list_for_each_entry(exit, &mown_exits, list)
+		bytes += struct_size(exit, site, exit->nr);
+	mutex_unlock(&mown_owners_lock);
+	return bytes;
 }
 
 static void mown_exit_tell(struct mown_owner *owner, struct mown_exit *exit)
@@ -409,6 +431,7 @@ static void mown_exit_forget(struct mown_owner *owner)
 						   flags);
 			if (ours)
 				mown_record_free(rec);
+			cond_resched();
 		} while (addr);
 	}
 }
@@ -563,7 +586,7 @@ void mown_settle(struct mown_owner *owner)
 		mown_dma_end(mod);
 		return;
 	}
-	owner->exit = exit;
+	WRITE_ONCE(owner->exit, exit);
 	mown_settle_all(owner);
 	mown_owner_sum(owner, &sums);
 	exit->allocated = sums.value[MOWN_ALLOCATED];
@@ -573,6 +596,7 @@ void mown_settle(struct mown_owner *owner)
 	exit->moved_in = sums.value[MOWN_TRANSFERRED_IN];
 	exit->moved_out = sums.value[MOWN_TRANSFERRED_OUT];
 	exit->disowned = sums.value[MOWN_DISOWNED];
+	exit->untracked = atomic_long_read(&owner->untracked);
 	mown_exit_tell(owner, exit);
 	list_add_tail(&exit->list, &mown_exits);
 	mown_exits_nr++;

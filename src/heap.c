@@ -597,6 +597,9 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 		if (hold->me)
 			WRITE_ONCE(hold->me->freed_others, true);
 	}
+	if (unlikely(hold->caller->way == MOWN_ANYBODY) &&
+	    mown_in_modules(hold->caller->site))
+		WRITE_ONCE(mown_stranger_freed, true);
 	mown_describe_release(freed, rec, hold->caller->site, stack,
 			      hold->owner == hold->me);
 }
@@ -630,8 +633,10 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 		return false;
 	size = mown_class_size(rec);
 	freed->bytes = size;
-	return size && size <= limit &&
-	       (likely(size <= KMALLOC_MAX_CACHE_SIZE) || !mown_is_shared(rec));
+	/* A slot counts them in 32 bits. */
+	return size && size <= limit && freed->bytes == size &&
+	       (likely(size <= KMALLOC_MAX_CACHE_SIZE &&
+		       rec->family != MOWN_VMALLOC) || !mown_is_shared(rec));
 }
 
 /*

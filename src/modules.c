@@ -147,6 +147,26 @@ static void mown_module_coming(struct module *mod)
 			mod->name);
 }
 
+/*
+ * Text of a module that is not under mown is about to go: what it has freed of others'
+ * is not to be named after who comes next.
+ */
+static void mown_module_forget(const struct module *mod, bool all)
+{
+	const struct mown_range text = {
+		.start = (unsigned long)mown_module_text(mod)->base,
+		.size = mown_module_text(mod)->size,
+	};
+	const struct mown_range init = {
+		.start = (unsigned long)mown_module_init_text(mod)->base,
+		.size = mown_module_init_text(mod)->size,
+	};
+
+	if (all)
+		mown_quarantine_forget_sites(NULL, &text);
+	mown_quarantine_forget_sites(NULL, &init);
+}
+
 static void mown_module_live(struct module *mod)
 {
 	struct mown_owner *owner = mown_module_owner(mod);
@@ -154,6 +174,8 @@ static void mown_module_live(struct module *mod)
 	/* Its name was attached while it was on its way here. */
 	if (!owner && mown_attach_has(mod->name))
 		mown_module_attach_told(mod);
+	if (!owner)
+		mown_module_forget(mod, false);
 	if (!owner || !owner->init.size)
 		return;
 	mown_report_flush();
@@ -179,8 +201,10 @@ static void mown_module_going(struct module *mod)
 	mine = owner && mown_module_end(owner);
 	attached = mine && owner->attached;
 	mutex_unlock(&mown_attach_lock);
-	if (!mine)
+	if (!mine) {
+		mown_module_forget(mod, true);
 		return;
+	}
 	mown_sysfs_remove(owner);
 	mown_debugfs_remove(owner);
 	mown_settle(owner);

@@ -50,9 +50,13 @@
  *
  * Order: mown_attach_lock -> mown_owners_lock -> stripe->lock -> quarantine.lock,
  * rcu_cpu->lock, mown_block_lock or mown_mark_lock; a device's devres_lock ->
- * mown_block_lock. mown_history_lock and mown_event_lock are innermost, never nested
- * with one another. No two stripes are ever locked together. Under a raw lock nothing
- * allocates, frees, prints, sleeps or calls out.
+ * mown_block_lock; mown_history_lock -> mown_event_lock, which are innermost. No two
+ * stripes are ever locked together. Under a raw lock nothing allocates, frees, prints,
+ * sleeps or calls out.
+ *
+ * Knobs, and what follows from them, are one word each, written under a mutex and read
+ * without (READ_ONCE): who reads the older one goes by the knob as it was. Where that
+ * does not do, synchronize_rcu() follows the write.
  *
  * Who holds a record
  * ------------------
@@ -87,6 +91,7 @@
 #include <linux/mown.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
+#include <linux/pgtable.h>
 #include <linux/poison.h>
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
@@ -367,6 +372,16 @@ static inline bool mown_in_range(const struct mown_range *range,
 				 unsigned long addr)
 {
 	return addr - range->start < range->size;
+}
+
+/* False if @ip surely is in no module's text. */
+static inline bool mown_in_modules(unsigned long ip)
+{
+#ifdef MODULES_VADDR
+	return ip >= MODULES_VADDR && ip < MODULES_END;
+#else
+	return true;
+#endif
 }
 
 /*
@@ -669,6 +684,7 @@ static inline bool mown_quarantine_over(const struct mown_quarantine *q,
 }
 
 extern unsigned long mown_quarantine_bytes;
+extern bool mown_stranger_freed;
 int mown_quarantine_init(void);
 void mown_quarantine_exit(void);
 int mown_quarantine_new(struct mown_quarantine *q);
@@ -825,6 +841,7 @@ struct mown_tally {
  * @text: where its text is, which goes with the module
  * @init: its init text, which goes when the module is live
  * @init_gone: it has gone; written once
+ * @init_named: and the names of all call sites there are kept; likewise
  * @names: symbols of call sites that cannot be looked up any more, or NULL;
  *	   replaced under mown_owners_lock
  * @quarantine: of what it released
@@ -864,6 +881,7 @@ struct mown_owner {
 	struct mown_range text;
 	struct mown_range init;
 	bool init_gone;
+	bool init_named;
 	struct mown_names __rcu *names;
 	struct mown_quarantine quarantine;
 	unsigned long quarantine_bytes;
@@ -1022,6 +1040,13 @@ struct mown_site {
 	u32 family;
 };
 
+/* MOWN_NR_FAMILIES is several. */
+static inline const char *mown_site_family(u32 family)
+{
+	return family < MOWN_NR_FAMILIES ? mown_families[family].name :
+					   "several";
+}
+
 /* Sites by @ip, unless sorted otherwise; start with all zero. */
 struct mown_sites {
 	struct mown_site *site;
@@ -1045,6 +1070,8 @@ void mown_sites_free(struct mown_sites *sites);
 
 /* Longer than any symbol with its offset, size and module. */
 #define MOWN_SYMBOL_LEN (KSYM_SYMBOL_LEN + 1)
+/* What has no name. */
+#define MOWN_NOT_KNOWN "a place not known"
 
 struct mown_names;
 struct mown_names *mown_names_new(struct mown_owner *owner,
@@ -1056,6 +1083,8 @@ void mown_names_intern_init(struct mown_owner *owner);
 void mown_names_intern_elsewhere(struct mown_owner *owner);
 void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 		 size_t len);
+void mown_symbol_of_frame(struct mown_owner *owner, unsigned long ip, char *buf,
+			  size_t len);
 size_t mown_function_size(unsigned long addr);
 
 /* ---- Stacks: stack.c ---- */
@@ -1116,6 +1145,7 @@ struct mown_place {
  * @family: its family
  * @released: it was released before
  * @rcu: it waits for a grace period
+ * @shared: it is pages, and others hold them, too
  * @kept: it is in quarantine, neither on its way into it nor out of it
  * @alloc: of the object
  * @freed: the first time; not dated if not, or not known
@@ -1138,6 +1168,7 @@ struct mown_event {
 	u8 family;
 	bool released;
 	bool rcu;
+	bool shared;
 	bool kept;
 	struct mown_place alloc;
 	struct mown_place freed;
@@ -1453,6 +1484,7 @@ void mown_exits_detach(const char *name, bool (*is_attached)(const char *name));
 void mown_exits_trim(unsigned int max);
 void mown_exits_exit(void);
 int mown_exits_show(struct seq_file *m);
+unsigned long mown_exits_bytes(void);
 
 /* ---- The net: net.c ---- */
 

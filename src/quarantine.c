@@ -21,6 +21,9 @@
 /* The knob: bytes per owner that has no number of its own; 0 is off. */
 unsigned long mown_quarantine_bytes;
 
+/* A module that was not under mown has freed what waits, or has waited, here. */
+bool mown_stranger_freed;
+
 static struct shrinker *mown_shrinker;
 
 int mown_quarantine_new(struct mown_quarantine *q)
@@ -244,7 +247,8 @@ static bool mown_quarantine_pick(struct mown_quarantine *q, unsigned int *at,
 	for (; q->ring && !freed->rec && *at != q->tail; ++*at) {
 		struct mown_freed *slot = mown_quarantine_slot(q, *at);
 
-		if (!slot->rec || mown_record_with(slot->rec) != cache)
+		/* What else the word says may change, but not the family. */
+		if (!slot->rec || data_race(mown_record_with(slot->rec)) != cache)
 			continue;
 		*freed = *slot;
 		mown_quarantine_take(q, slot);
@@ -308,8 +312,8 @@ static void mown_quarantine_forget(struct mown_quarantine *q,
 }
 
 /*
- * Text of @owner's module, or all of it, goes. What it released of others' may
- * still be in their quarantines, and must not be named after whoever gets its
+ * @text of a module goes, whose owner is @owner, or NULL. What it released of others'
+ * may still be in their quarantines, and must not be named after whoever gets its
  * place.
  */
 void mown_quarantine_forget_sites(struct mown_owner *owner,
@@ -317,7 +321,8 @@ void mown_quarantine_forget_sites(struct mown_owner *owner,
 {
 	struct mown_owner *other = NULL;
 
-	if (!READ_ONCE(owner->freed_others))
+	if (!(owner && READ_ONCE(owner->freed_others)) &&
+	    !READ_ONCE(mown_stranger_freed))
 		return;
 	/* So that none of it waits for RCU. */
 	mown_rcu_flush();

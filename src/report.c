@@ -72,6 +72,8 @@ static struct ratelimit_state mown_log_limits[BIT(MOWN_LOG_LIMIT_BITS)];
 
 /* Where the work and the panic format; the former under mown_history_lock. */
 static char *mown_work_text;
+/* It is in the log; likewise. */
+static bool mown_work_told;
 static char mown_panic_text[MOWN_BLOCK_LEN];
 
 static const char * const mown_titles[MOWN_NR_VIOLATIONS] = {
@@ -97,7 +99,7 @@ static void mown_format_stack(struct seq_buf *s, struct mown_owner *owner,
 		return;
 	nr = stack_depot_fetch(stack, &entries);
 	for (i = 0; i < nr; i++) {
-		mown_symbol(owner, entries[i], name, sizeof(name));
+		mown_symbol_of_frame(owner, entries[i], name, sizeof(name));
 		seq_buf_printf(s, "  %s\n", name);
 	}
 }
@@ -140,7 +142,7 @@ static void mown_format_title(struct seq_buf *s, const struct mown_event *event)
 		mown_symbol(place->own ? event->owner : NULL, place->site,
 			    name, sizeof(name));
 	else
-		strscpy(name, "a place not known", sizeof(name));
+		strscpy(name, MOWN_NOT_KNOWN, sizeof(name));
 	seq_buf_printf(s, "%s %s %s", mown_titles[event->violation],
 		       mown_is_late(event) ? "of what was freed in" : "in",
 		       name);
@@ -245,7 +247,8 @@ static bool mown_alike(const struct mown_event *a, const struct mown_event *b)
 	       a->freed.site == b->freed.site && !strcmp(a->name, b->name);
 }
 
-static bool mown_seen_before(const struct mown_event *event)
+/* The number of the report that the event is one more of, or 0. */
+static unsigned int mown_seen_before(const struct mown_event *event)
 {
 	struct mown_block *block;
 
@@ -256,16 +259,17 @@ static bool mown_seen_before(const struct mown_event *event)
 		if (is_power_of_2(++block->seen))
 			pr_err("BUG: mown: as object #%u, seen %lu times\n",
 			       block->number, block->seen);
-		return true;
+		return block->number;
 	}
-	return false;
+	return 0;
 }
 
 static void mown_drop_block(struct mown_block *block)
 {
 	list_del(&block->list);
 	mown_history_nr--;
-	mown_history_bytes -= sizeof(*block) + strlen(block->text) + 1;
+	WRITE_ONCE(mown_history_bytes, mown_history_bytes - sizeof(*block) -
+		   strlen(block->text) - 1);
 	kfree(block);
 }
 
@@ -300,37 +304,47 @@ static void mown_keep(const struct mown_event *event, unsigned int number,
 	block->seen = 1;
 	memcpy(block->text, text, len);
 	list_add_tail(&block->list, &mown_history);
-	mown_history_bytes += sizeof(*block) + len;
+	WRITE_ONCE(mown_history_bytes, mown_history_bytes + sizeof(*block) + len);
 	mown_history_nr++;
 	mown_history_trim(READ_ONCE(mown_history_max));
 }
 
+/*
+ * Asking whether the kernel is to panic when it warns takes a lock of the kernel's, whose
+ * holder may wait for a module to be loaded. So nobody who keeps a module from that may
+ * wait for this.
+ */
+static void mown_warn_func(struct work_struct *work)
+{
+	if (likely(!mown_panic_on_warn()))
+		return;
+	mutex_lock(&mown_history_lock);
+	if (!mown_work_told)
+		mown_print(mown_work_text);
+	panic("mown: panic_on_warn is set");
+}
+
+static DECLARE_WORK(mown_warn_work, mown_warn_func);
+
 static void mown_tell(const struct mown_event *event)
 {
+	unsigned int before = mown_seen_before(event);
+	unsigned int number = before ?: atomic_inc_return(&mown_object_number);
 	struct ratelimit_state *limit;
-	unsigned int number;
-	bool told = false;
 
-	if (!mown_seen_before(event)) {
-		number = atomic_inc_return(&mown_object_number);
-		mown_format(event, number, mown_work_text);
+	mown_format(event, number, mown_work_text);
+	mown_work_told = false;
+	if (!before) {
 		mown_keep(event, number, mown_work_text);
 		limit = &mown_log_limits[hash_long(event->now.site ?:
 						   event->freed.site,
 						   MOWN_LOG_LIMIT_BITS)];
-		told = __ratelimit(limit);
-		if (told)
+		mown_work_told = __ratelimit(limit);
+		if (mown_work_told)
 			mown_print(mown_work_text);
 	}
 	add_taint(TAINT_WARN, LOCKDEP_STILL_OK);
-	if (likely(!mown_panic_on_warn()))
-		return;
-	if (!told) {
-		number = atomic_inc_return(&mown_object_number);
-		mown_format(event, number, mown_work_text);
-		mown_print(mown_work_text);
-	}
-	panic("mown: panic_on_warn is set");
+	schedule_work(&mown_warn_work);
 }
 
 static bool mown_event_get(struct mown_event *event)
@@ -443,6 +457,7 @@ void mown_report_exit(void)
 	struct mown_block *block, *next;
 
 	mown_report_flush();
+	cancel_work_sync(&mown_warn_work);
 	list_for_each_entry_safe(block, next, &mown_history, list)
 		mown_drop_block(block);
 	kfree(mown_work_text);

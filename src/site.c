@@ -59,6 +59,9 @@ static int mown_sites_add(struct mown_sites *sites, unsigned long ip,
 		};
 		sites->nr++;
 	}
+	/* kvmalloc() gives memory of two. */
+	if (sites->site[at].family != copy->family)
+		sites->site[at].family = MOWN_NR_FAMILIES;
 	sites->site[at].count++;
 	sites->site[at].bytes += copy->size;
 	return 0;

@@ -61,6 +61,7 @@ void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 	if (text)
 		strscpy(buf, text, len);
 	else if (owner && READ_ONCE(owner->init_gone) &&
+		 !READ_ONCE(owner->init_named) &&
 		 mown_in_range(&owner->init, ip))
 		scnprintf(buf, len, "init+0x%lx [%s]", ip - owner->init.start,
 			  owner->name);
@@ -71,6 +72,39 @@ void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 	else
 		scnprintf(buf, len, "%pB", (void *)ip);
 	rcu_read_unlock();
+	/* What has no name now the kernel calls by its bare address. */
+	if (buf[0] == '0')
+		strscpy(buf, MOWN_NOT_KNOWN, len);
+}
+
+static bool mown_is_named(struct mown_owner *owner, unsigned long ip)
+{
+	bool named;
+
+	rcu_read_lock();
+	named = mown_names_find(rcu_dereference(owner->names), ip);
+	rcu_read_unlock();
+	return named;
+}
+
+/*
+ * The same of a frame of a stack that was saved for @owner. No names are kept of these:
+ * what was in init text then, and what lies there now, are told both.
+ */
+void mown_symbol_of_frame(struct mown_owner *owner, unsigned long ip, char *buf,
+			  size_t len)
+{
+	size_t at = 0, end = 0;
+
+	if (owner && READ_ONCE(owner->init_gone) &&
+	    mown_in_range(&owner->init, ip) && !mown_is_named(owner, ip)) {
+		end = scnprintf(buf, len, "init+0x%lx [%s]",
+				ip - owner->init.start, owner->name);
+		at = end + scnprintf(buf + end, len - end, ", or now ");
+	}
+	mown_symbol(owner, ip, buf + at, len - at);
+	if (end && !strcmp(buf + at, MOWN_NOT_KNOWN))
+		buf[end] = '\0';
 }
 
 /* The names of @sites, which are sorted by address; NULL without memory. */
@@ -148,7 +182,7 @@ void mown_names_intern_init(struct mown_owner *owner)
 		mown_names_replace(owner, names);
 		/* Whatever else lies there from now on is not the owner's. */
 		if (!kept || names)
-			WRITE_ONCE(owner->init.size, 0);
+			WRITE_ONCE(owner->init_named, true);
 	}
 	mown_sites_free(&sites);
 	WRITE_ONCE(owner->init_gone, true);

@@ -62,7 +62,9 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 	event->size = rec->size;
 	event->family = rec->family;
 	event->released = rec->state != MOWN_LIVE;
-	event->rcu = rec->state == MOWN_RCU || rec->state == MOWN_ELSEWHERE;
+	event->shared = rec->state == MOWN_ELSEWHERE && rec->family == MOWN_PAGES;
+	event->rcu = !event->shared && (rec->state == MOWN_RCU ||
+					rec->state == MOWN_ELSEWHERE);
 	event->alloc.own = true;
 	event->alloc.site = rec->site;
 	event->alloc.pid = rec->pid;
@@ -255,6 +257,8 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 		event->violation = MOWN_DOUBLE_FREE;
 		event->action = event->rcu ?
 			"refused; the object is freed after its grace period" :
+			event->shared ?
+			"refused; the pages go when the last who holds them lets them go" :
 			event->kept ?
 			"refused; the object stays in quarantine" :
 			"refused; the object is on its way into quarantine or out of it";
@@ -287,7 +291,9 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 	event->owner = me;
 	event->violation = MOWN_UNKNOWN_FREE;
 	event->action = "refused; nothing was freed";
-	mown_count(me, MOWN_UNKNOWN_FREES);
+	/* Error pointers are refused whoever calls, without an owner, too. */
+	if (me)
+		mown_count(me, MOWN_UNKNOWN_FREES);
 	mown_report(event);
 	return false;
 }
