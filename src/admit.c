@@ -231,7 +231,7 @@ int mown_fail_write(const char *buf)
 		return ret;
 	mutex_lock(&mown_owners_lock);
 	list_for_each_entry(owner, &mown_owners, list)
-		if (!owner->dying && !strcmp(owner->name, name))
+		if (!READ_ONCE(owner->dying) && !strcmp(owner->name, name))
 			break;
 	if (!list_entry_is_head(owner, &mown_owners, list))
 		mown_fail_owner(owner, nth);
@@ -255,7 +255,7 @@ int mown_fail_show(char *buf)
 					     mown_fails[i].name,
 					     mown_fails[i].nth);
 	list_for_each_entry(owner, &mown_owners, list)
-		if (!owner->dying && mown_fail_get(owner))
+		if (!READ_ONCE(owner->dying) && mown_fail_get(owner))
 			len += sysfs_emit_at(buf, len, "%s %lu\n", owner->name,
 					     mown_fail_get(owner));
 	mutex_unlock(&mown_owners_lock);

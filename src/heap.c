@@ -241,7 +241,8 @@ void mown_drop_stale(struct mown_owner *owner, unsigned int index,
 		mown_orphan_freed(owner, stale);
 	else if (stale->state == MOWN_LIVE)
 		mown_count(owner, MOWN_STALE);
-	irq_work_queue(&mown_stale_work);
+	if (stale->state == MOWN_LIVE)
+		irq_work_queue(&mown_stale_work);
 	stale = mown_forget(owner, index, stale);
 	if (stale)
 		mown_record_send_home(stale);
@@ -628,7 +629,7 @@ bool mown_keeps(const struct mown_owner *owner, const struct mown_record *rec,
 	unsigned long limit = mown_quarantine_limit(owner);
 	size_t size;
 
-	if (!limit || owner->dying || owner->blind || rec->no_wait ||
+	if (!limit || READ_ONCE(owner->dying) || owner->blind || rec->no_wait ||
 	    !mown_families[rec->family].waits)
 		return false;
 	size = mown_class_size(rec);
@@ -864,7 +865,7 @@ int mown_move_owner(const void *ptr, const struct module *to,
 
 	mown_hold(&hold, ptr, caller);
 	taker = mown_owner_find(to);
-	if (!taker || taker->dying)
+	if (!taker || READ_ONCE(taker->dying))
 		ret = -ENODEV;
 	else if (!hold.live || hold.rec->orphan)
 		ret = -ENOENT;

@@ -60,7 +60,8 @@ static __always_inline void mown_enter(struct mown_owner *owner,
 	if (unlikely(size > MOWN_SIZE_SMALL))
 		mown_raise_max_size(owner, rec, size);
 
-	if (unlikely(*slot) && !list_is_singular(&mown_owners))
+	/* An owner that comes just now has nothing that was here before. */
+	if (unlikely(*slot) && !data_race(list_is_singular(&mown_owners)))
 		mown_drop_stale_elsewhere(owner, index, addr);
 	while (unlikely(stale = mown_tree_link(&owner->trees[index], rec)))
 		mown_drop_stale(owner, index, stale);

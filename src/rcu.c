@@ -13,6 +13,7 @@
 #include <linux/workqueue.h>
 #include <trace/events/mown.h>
 
+#include "compat.h"
 #include "mown.h"
 
 #define MOWN_RCU_SLOTS 40
@@ -55,13 +56,13 @@ static void mown_release_waited(struct mown_record *rec,
 {
 	unsigned int index = mown_stripe_index(rec->addr);
 	unsigned long flags, addr = rec->addr;
-	enum mown_family family = rec->family;
 	struct mown_owner *owner = NULL;
 	struct mown_stripe *stripe;
-	bool keep = false, give;
+	bool keep = false, give, slab;
 
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
+	slab = rec->family == MOWN_SLAB;
 	/* As long as the record is not gone, it is in its owner's tree. */
 	if (rec->state != MOWN_GONE && mown_find(index, addr, NULL, &owner))
 		keep = mown_keeps(owner, rec, freed) &&
@@ -73,7 +74,7 @@ static void mown_release_waited(struct mown_record *rec,
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (give)
 		mown_give_back(rec);
-	if (family == MOWN_SLAB && !freed->blank)
+	if (slab && !freed->blank)
 		atomic_long_dec(&mown_rcu_slabs);
 	if (keep)
 		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
@@ -141,7 +142,7 @@ static void mown_rcu_batch_func(struct rcu_head *rcu)
 
 static bool mown_rcu_has_room(const struct mown_rcu_batch *batch)
 {
-	return batch && batch->nr < MOWN_RCU_SLOTS;
+	return batch && READ_ONCE(batch->nr) < MOWN_RCU_SLOTS;
 }
 
 /* Take the CPU's batch out of use, and leave it @fresh instead. */
@@ -155,7 +156,7 @@ static void mown_rcu_submit(struct mown_rcu_cpu *rc,
 	rcu_read_lock();
 	raw_spin_lock_irqsave(&rc->lock, flags);
 	full = rc->open;
-	rc->open = fresh;
+	WRITE_ONCE(rc->open, fresh);
 	raw_spin_unlock_irqrestore(&rc->lock, flags);
 	if (full)
 		call_rcu(&full->rcu, mown_rcu_batch_func);
@@ -182,14 +183,15 @@ static bool mown_rcu_prepare(gfp_t gfp)
 	rcu_read_unlock();
 	if (likely(room))
 		return true;
-	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible())
+	if ((IS_ENABLED(CONFIG_PREEMPT_RT) ||
+	     IS_ENABLED(CONFIG_PROVE_RAW_LOCK_NESTING)) && !preemptible())
 		return false;
 	fresh = kmalloc(sizeof(*fresh), gfp | __GFP_NOWARN);
 	if (!fresh)
 		return false;
 	fresh->nr = 0;
 	mown_rcu_submit(rc, fresh);
-	queue_delayed_work(system_wq, &mown_rcu_drain_work,
+	queue_delayed_work(mown_system_wq, &mown_rcu_drain_work,
 			   msecs_to_jiffies(MOWN_RCU_DRAIN_MS));
 	return true;
 }
@@ -201,8 +203,10 @@ static struct mown_freed *mown_rcu_slot(void)
 	struct mown_freed *slot = NULL;
 
 	raw_spin_lock(&rc->lock);
-	if (mown_rcu_has_room(rc->open))
-		slot = &rc->open->slot[rc->open->nr++];
+	if (mown_rcu_has_room(rc->open)) {
+		slot = &rc->open->slot[rc->open->nr];
+		WRITE_ONCE(rc->open->nr, rc->open->nr + 1);
+	}
 	raw_spin_unlock(&rc->lock);
 	return slot;
 }
@@ -235,7 +239,7 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		mown_hold(&hold, ptr, caller);
 		if (unlikely(!hold.live))
 			return mown_not_live(&hold, false);
-		pass = hold.owner->dying ||
+		pass = READ_ONCE(hold.owner->dying) ||
 		       !mown_families[hold.rec->family].waits;
 		if (!pass)
 			slot = mown_rcu_slot();
@@ -263,7 +267,7 @@ bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 	mown_unlock(&hold);
 	trace_free(hold.owner->name, hold.addr, caller->site);
 	if (unlikely(pass)) {
-		mown_record_free(hold.rec);
+		mown_record_send_home(hold.rec);
 	} else if (unlikely(!slot)) {
 		atomic_long_inc(&mown_rcu_heads);
 		call_rcu(head, mown_release_by_head);

@@ -107,7 +107,8 @@ static unsigned long mown_covering_in(struct mown_owner *owner,
 	struct mown_stripe *stripe;
 	struct mown_record *rec;
 
-	if (!READ_ONCE(owner->trees[index].rb_node))
+	/* What comes just now is not what is looked for. */
+	if (!data_race(owner->trees[index].rb_node))
 		return 0;
 	stripe = mown_lock(index, &flags);
 	rec = mown_tree_floor(&owner->trees[index], addr);
