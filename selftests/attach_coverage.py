@@ -4,7 +4,8 @@
 
 A link is a place in a module that calls, jumps to or hands on a function which allocates memory
 that its caller owns, or releases such memory. The .ko files say where these places are (their
-relocations), src/hooks.h says which functions are hooked:
+relocations), src/hooks.h says which functions are hooked, and src/compat.h what they are called
+in which kernels:
 
     attach_coverage.py
     attach_coverage.py --least 99.5 /lib/modules/6.1.0-56-amd64
@@ -107,13 +108,17 @@ CALLS = {
     "kvmalloc_node": "kvrealloc vmemdup_user iov_iter_get_pages_alloc2",
     "__kvmalloc_node": "kvrealloc kvmemdup vmemdup_user iov_iter_get_pages_alloc2",
     "alloc_pages": "__get_free_pages get_free_pages get_zeroed_page alloc_pages_exact folio_alloc",
+    "kmemdup": "kmemdup_array",
     "kmem_cache_create_usercopy": "kmem_cache_create",
     "dma_alloc_attrs": "dmam_alloc_attrs",
     "dma_pool_create": "dmam_pool_create",
+    "dma_pool_create_node": "dmam_pool_create",
     "devm_kmalloc": "devm_kstrdup devm_kmemdup devm_kvasprintf",
     "devm_kvasprintf": "devm_kasprintf",
     "__alloc_percpu": "__devm_alloc_percpu",
+    "pcpu_alloc": "__devm_alloc_percpu",
     "__get_free_pages": "devm_get_free_pages",
+    "get_free_pages": "devm_get_free_pages",
 }
 # Releases are found by the pointer, whoever calls. What is said with two names needs both hooks.
 RELEASES_BY = {
@@ -140,7 +145,8 @@ UNTRACEABLE = """kvasprintf kvasprintf_const kasprintf kasprintf_strarray kstrdu
     iov_iter_get_pages_alloc2""".split()
 # Where allocations are profiled (6.10 on), the names that others rest on have _noprof, but these
 WITHOUT_NOPROF = """kstrdup kvasprintf kmemdup_nul memdup_user kmem_cache_create_usercopy
-    dma_alloc_attrs dma_pool_create devm_kmalloc devm_kstrdup devm_kvasprintf""".split()
+    dma_alloc_attrs dma_pool_create dma_pool_create_node devm_kmalloc devm_kstrdup
+    devm_kvasprintf""".split()
 
 
 def by_word(table: dict[str, str]) -> dict[str, list[str]]:
@@ -371,14 +377,37 @@ class Hooks:
     """The functions that are hooked, and those that attach looks through."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise CoverageError(f"{path}: {error.strerror}") from error
-        self.hooks = set(re.findall(r"^[ \t]*MOWN_HOOK\(\s*(\w+)", text, re.MULTILINE))
-        self.helpers = set(re.findall(r"^[ \t]*MOWN_HELPER\(\s*(\w+)", text, re.MULTILINE))
+        text, compat = (self.read(file) for file in (path, path.with_name("compat.h")))
+        # Of a name that differs by kernel, all that it may be
+        self.names: dict[str, set[str]] = collections.defaultdict(set)
+        for name, value in re.findall(r"^#define (MOWN_\w+) (\w.*)$", compat, re.MULTILINE):
+            self.names[name].update(self.expand(value))
+        # Each by all of its names
+        self.entries = self.table("MOWN_HOOK", text)
+        self.hooks = set().union(*self.entries)
+        self.helpers = set(map(plain_name, set().union(*self.table("MOWN_HELPER", text))))
         if not self.hooks:
             raise CoverageError(f"{path}: no hook in it (MOWN_HOOK(name, ...) begins a line)")
+
+    @staticmethod
+    def read(path: Path) -> str:
+        """A source file."""
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise CoverageError(f"{path}: {error.strerror}") from error
+
+    def expand(self, name: str) -> set[str]:
+        """What the preprocessor may make of the name of a function."""
+        match = re.fullmatch(r"MOWN_NOPROF\((\w+)\)", name)
+        if match:
+            return {match[1], match[1] + "_noprof"}
+        return self.names.get(name, {name})
+
+    def table(self, macro: str, text: str) -> list[set[str]]:
+        """The functions that the macro names, each with a line to itself."""
+        entries = re.findall(rf"^[ \t]*{macro}\((\w+(?:\(\w+\))?)", text, re.MULTILINE)
+        return [self.expand(entry) for entry in entries]
 
     def judge(self, symbol: str, profiled: bool) -> Verdict:
         """Are calls of the function covered, in a kernel that profiles allocations or not?"""
@@ -446,7 +475,8 @@ class Coverage:
         profiled = any(symbol != plain_name(symbol) for symbol in symbols)
         for symbol in symbols:
             self.add(links, symbol, hooks.judge(symbol, profiled))
-        self.unused = sorted(hooks.hooks - set(symbols))
+        self.unused = sorted("/".join(sorted(names)) for names in hooks.entries
+                             if not names & set(symbols))
 
     def add(self, links: Links, symbol: str, verdict: Verdict) -> None:
         """Count the links to the function."""

@@ -178,6 +178,7 @@ static int mown_attach_hook(void)
 	/* What is left of the net of others may have come without. */
 	mown_net_hurry();
 	mutex_lock(&mown_owners_lock);
+	mown_net_retry();
 	free = mown_net_redirects();
 	mutex_unlock(&mown_owners_lock);
 	ret = free ? mown_hooks_register() : -EBUSY;

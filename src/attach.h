@@ -74,9 +74,11 @@ void mown_hook_go_to(struct ftrace_regs *fregs, void *wrapper);
 void mown_hook_tried(const char *name, bool arrived);
 
 #define MOWN_HELPER(_func) extern typeof(_func) _func
-#define MOWN_HOOK(_func, _how) extern typeof(_func) mown_wrap_##_func
+#define __MOWN_HOOK(_func) extern typeof(_func) mown_wrap_##_func
+#define MOWN_HOOK(_func, _how) __MOWN_HOOK(_func)
 #include "hooks.h"
 #undef MOWN_HOOK
+#undef __MOWN_HOOK
 #undef MOWN_HELPER
 
 #else

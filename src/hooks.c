@@ -25,7 +25,7 @@
 
 enum mown_hook_how {
 	MOWN_BY_CALLER,
-	MOWN_BY_ARGUMENT_3,
+	MOWN_BY_ARGUMENT,
 	MOWN_BY_POINTER_0,
 	MOWN_BY_POINTER_1,
 	MOWN_BY_NET,
@@ -163,7 +163,7 @@ static bool mown_returns_are_hooked(void)
 		return true;
 #endif
 #ifdef CONFIG_FUNCTION_GRAPH_TRACER
-	if (current->curr_ret_stack >= 0)
+	if (current->curr_ret_stack >= MOWN_RET_STACK_USED)
 		return true;
 #endif
 	return false;
@@ -191,12 +191,12 @@ static struct module *mown_unwind(unsigned long *site)
 	nr = stack_trace_save(entries, MOWN_UNWIND_MAX, 0);
 	for (i = 0; i < nr && mown_is_own(entries[i]); i++)
 		;
-	if (mown_is_helper(*site)) {
+	if (mown_is_helper(*site))
 		for (; i < nr && !mown_is_helper(entries[i]); i++)
 			;
-		for (; i < nr && mown_is_helper(entries[i]); i++)
-			;
-	}
+	/* A helper may have called where return addresses are hooked, too. */
+	for (; i < nr && mown_is_helper(entries[i]); i++)
+		;
 	if (i == nr)
 		return NULL;
 	*site = entries[i];
@@ -287,11 +287,11 @@ static void mown_hook_by_caller(unsigned long ip, unsigned long parent_ip,
 		mown_hook_take(ip, parent_ip, fregs, parent_ip);
 }
 
-static void mown_hook_by_argument_3(unsigned long ip, unsigned long parent_ip,
-				    struct ftrace_ops *ops,
-				    struct ftrace_regs *fregs)
+static void mown_hook_by_argument(unsigned long ip, unsigned long parent_ip,
+				  struct ftrace_ops *ops,
+				  struct ftrace_regs *fregs)
 {
-	unsigned long caller = mown_ftrace_arg(fregs, 3);
+	unsigned long caller = mown_ftrace_arg(fregs, MOWN_TRACK_CALLER_ARG);
 
 	if (unlikely(mown_maybe_caller(caller)))
 		mown_hook_take(ip, parent_ip, fregs, caller);
@@ -330,7 +330,7 @@ bool mown_hook_takes_calls(const struct ftrace_ops *ops,
 			   unsigned long parent_ip)
 {
 	return READ_ONCE(mown_hooks_on) &&
-	       (ops->flags & FTRACE_OPS_FL_IPMODIFY) &&
+	       (READ_ONCE(ops->flags) & FTRACE_OPS_FL_IPMODIFY) &&
 	       mown_maybe_caller(parent_ip) && mown_text_find(parent_ip);
 }
 
@@ -341,7 +341,7 @@ bool mown_hook_takes(const struct ftrace_ops *ops, unsigned long ptr,
 	if (mown_hook_takes_calls(ops, parent_ip))
 		return true;
 	return READ_ONCE(mown_hooks_on) &&
-	       (ops->flags & FTRACE_OPS_FL_IPMODIFY) &&
+	       (READ_ONCE(ops->flags) & FTRACE_OPS_FL_IPMODIFY) &&
 	       mown_maybe_recorded(ptr) &&
 	       !mown_is_own(parent_ip);
 }
@@ -352,8 +352,8 @@ static struct ftrace_ops mown_hook_ops[MOWN_BY_NET] = {
 		.func = mown_hook_by_caller,
 		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
 	},
-	[MOWN_BY_ARGUMENT_3] = {
-		.func = mown_hook_by_argument_3,
+	[MOWN_BY_ARGUMENT] = {
+		.func = mown_hook_by_argument,
 		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
 	},
 	[MOWN_BY_POINTER_0] = {
@@ -693,8 +693,9 @@ static void __init mown_helper_new(unsigned long func)
 	};
 }
 
-#define MOWN_HOOK(_func, _how) \
+#define __MOWN_HOOK(_func, _how) \
 	mown_hook_new(#_func, _func, mown_wrap_##_func, _how)
+#define MOWN_HOOK(_func, _how) __MOWN_HOOK(_func, _how)
 #define MOWN_HELPER(_func) \
 	mown_helper_new((unsigned long)(_func))
 
@@ -728,20 +729,27 @@ void mown_hooks_exit(void)
 	kvfree(rcu_dereference_protected(mown_texts, true));
 }
 
+/* Who attaches just now keeps nobody from reading how things are at the moment. */
+static bool mown_hook_says(const bool *what)
+{
+	/* It changes under mown_attach_lock, once. */
+	return data_race(*what);
+}
+
 void mown_hooks_show(struct seq_file *m)
 {
+	bool hooked = READ_ONCE(mown_hooks_on);
 	unsigned int i, on = 0;
 
-	for (i = 0; i < mown_nr_hooks; i++)
-		on += mown_hooks[i].on;
+	for (i = 0; hooked && i < mown_nr_hooks; i++)
+		on += mown_hook_says(&mown_hooks[i].on);
 	seq_printf(m, "hooks %s %u functions that calls of attached modules are redirected from\n",
-		   READ_ONCE(mown_hooks_on) ? "on" : "off",
-		   READ_ONCE(mown_hooks_on) ? on : 0);
-	for (i = 0; mown_hooks_filtered && i < mown_nr_hooks; i++) {
-		if (!mown_hooks[i].on)
+		   hooked ? "on" : "off", on);
+	for (i = 0; mown_hook_says(&mown_hooks_filtered) && i < mown_nr_hooks; i++) {
+		if (!mown_hook_says(&mown_hooks[i].on))
 			seq_printf(m, "hook_missing %s the kernel does not let it be hooked\n",
 				   mown_hooks[i].name);
-		else if (!mown_hooks[i].tried)
+		else if (hooked && !mown_hook_says(&mown_hooks[i].tried))
 			seq_printf(m, "hook_untried %s it is hooked, but was not tried at first\n",
 				   mown_hooks[i].name);
 	}

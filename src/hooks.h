@@ -6,57 +6,62 @@
  *
  * MOWN_HOOK(function, how), MOWN_HELPER(function):
  *	MOWN_BY_CALLER		the return address is an attached module's
- *	MOWN_BY_ARGUMENT_n	that argument is, being the caller of who calls
+ *	MOWN_BY_ARGUMENT	an argument is, being the caller of who calls
  *	MOWN_BY_POINTER_n	the return address is, or that argument is recorded
  *	MOWN_BY_NET		net.c has the function, and redirects from it
  *
  * What ends in one of these by a jump needs no hook of its own: it is the
  * module's call all the same. Helpers that call are named at the end: their
- * caller is sought on the stack.
+ * caller is sought on the stack. Names that differ by version are in compat.h.
  */
-MOWN_HOOK(__kmalloc, MOWN_BY_CALLER);
-MOWN_HOOK(__kmalloc_node, MOWN_BY_CALLER);
-MOWN_HOOK(__kmalloc_node_track_caller, MOWN_BY_ARGUMENT_3);
-MOWN_HOOK(kmalloc_trace, MOWN_BY_CALLER);
-MOWN_HOOK(kmalloc_node_trace, MOWN_BY_CALLER);
-MOWN_HOOK(kmalloc_large, MOWN_BY_CALLER);
-MOWN_HOOK(kmalloc_large_node, MOWN_BY_CALLER);
-MOWN_HOOK(krealloc, MOWN_BY_CALLER);
-MOWN_HOOK(kvmalloc_node, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(__kmalloc), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(__kmalloc_node), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(__kmalloc_node_track_caller), MOWN_BY_ARGUMENT);
+MOWN_HOOK(MOWN_KMALLOC_CACHE, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_KMALLOC_CACHE_NODE, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_KMALLOC_LARGE, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_KMALLOC_LARGE_NODE, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_KREALLOC, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_KVMALLOC_NODE, MOWN_BY_CALLER);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+MOWN_HOOK(MOWN_KVREALLOC, MOWN_BY_CALLER);
+#endif
 MOWN_HOOK(vmemdup_user, MOWN_BY_CALLER);
-MOWN_HOOK(vmalloc, MOWN_BY_CALLER);
-MOWN_HOOK(vzalloc, MOWN_BY_CALLER);
-MOWN_HOOK(vmalloc_node, MOWN_BY_CALLER);
-MOWN_HOOK(vzalloc_node, MOWN_BY_CALLER);
-MOWN_HOOK(vmalloc_user, MOWN_BY_CALLER);
-MOWN_HOOK(vmalloc_32, MOWN_BY_CALLER);
-MOWN_HOOK(vmalloc_32_user, MOWN_BY_CALLER);
-MOWN_HOOK(vmalloc_huge, MOWN_BY_CALLER);
-MOWN_HOOK(__vmalloc, MOWN_BY_CALLER);
-MOWN_HOOK(vmalloc_array, MOWN_BY_CALLER);
-MOWN_HOOK(vcalloc, MOWN_BY_CALLER);
-MOWN_HOOK(__vcalloc, MOWN_BY_CALLER);
-MOWN_HOOK(kmem_cache_alloc, MOWN_BY_CALLER);
-MOWN_HOOK(kmem_cache_alloc_node, MOWN_BY_CALLER);
-MOWN_HOOK(kmem_cache_alloc_lru, MOWN_BY_CALLER);
-MOWN_HOOK(kmem_cache_alloc_bulk, MOWN_BY_CALLER);
-MOWN_HOOK(kmem_cache_create, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vmalloc), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vzalloc), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vmalloc_node), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vzalloc_node), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vmalloc_user), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vmalloc_32), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vmalloc_32_user), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_VMALLOC_HUGE, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(__vmalloc), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vmalloc_array), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(vcalloc), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(__vcalloc), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(kmem_cache_alloc), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(kmem_cache_alloc_node), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(kmem_cache_alloc_lru), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(kmem_cache_alloc_bulk), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_CACHE_CREATE, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_PERCPU_ALLOC, MOWN_BY_CALLER);
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
 MOWN_HOOK(kmem_cache_create_usercopy, MOWN_BY_CALLER);
 MOWN_HOOK(mempool_create, MOWN_BY_CALLER);
-MOWN_HOOK(mempool_create_node, MOWN_BY_CALLER);
-MOWN_HOOK(mempool_alloc, MOWN_BY_CALLER);
+MOWN_HOOK(__alloc_percpu_gfp, MOWN_BY_CALLER);
+#endif
+MOWN_HOOK(MOWN_NOPROF(mempool_create_node), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(mempool_alloc), MOWN_BY_CALLER);
 /* Without nodes it is a part of its callers. */
 #ifdef CONFIG_NUMA
-MOWN_HOOK(alloc_pages, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(alloc_pages), MOWN_BY_CALLER);
 #endif
-MOWN_HOOK(__alloc_pages, MOWN_BY_CALLER);
-MOWN_HOOK(__get_free_pages, MOWN_BY_CALLER);
-MOWN_HOOK(get_zeroed_page, MOWN_BY_CALLER);
-MOWN_HOOK(alloc_pages_exact, MOWN_BY_CALLER);
-MOWN_HOOK(__alloc_percpu, MOWN_BY_CALLER);
-MOWN_HOOK(__alloc_percpu_gfp, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(__alloc_pages), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_GET_FREE_PAGES, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(get_zeroed_page), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(alloc_pages_exact), MOWN_BY_CALLER);
 MOWN_HOOK(dma_alloc_attrs, MOWN_BY_CALLER);
-MOWN_HOOK(dma_pool_create, MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_DMA_POOL_CREATE, MOWN_BY_CALLER);
 MOWN_HOOK(dma_pool_alloc, MOWN_BY_CALLER);
 
 MOWN_HOOK(kfree, MOWN_BY_POINTER_0);
@@ -81,7 +86,12 @@ MOWN_HOOK(dma_pool_free, MOWN_BY_NET);
 MOWN_HOOK(split_page, MOWN_BY_NET);
 
 MOWN_HELPER(kasprintf);
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 MOWN_HELPER(kvrealloc);
+#else
+MOWN_HELPER(kvmemdup);
+MOWN_HELPER(kmemdup_array);
+#endif
 MOWN_HELPER(strndup_user);
 MOWN_HELPER(argv_split);
 #ifdef CONFIG_NET
@@ -99,4 +109,4 @@ MOWN_HELPER(dmam_alloc_attrs);
 MOWN_HELPER(dmam_pool_create);
 MOWN_HELPER(devm_get_free_pages);
 MOWN_HELPER(__devm_alloc_percpu);
-MOWN_HELPER(folio_alloc);
+MOWN_HELPER(MOWN_NOPROF(folio_alloc));

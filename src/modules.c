@@ -14,7 +14,7 @@ static bool mown_links_to_us(const struct module *mod)
 {
 	const struct mown_module_use *use;
 
-	/* Only the loader of @mod changes this, and that is who calls. */
+	/* Only its loader changes this, who calls, and who frees it, after GOING. */
 	list_for_each_entry(use, &mod->target_list, target_list)
 		if (use->target == THIS_MODULE)
 			return true;
@@ -79,7 +79,8 @@ int mown_module_attach(struct module *mod)
 	struct mown_owner *owner;
 	int ret;
 
-	if (mown_module_owner(mod))
+	/* One without memory for an owner runs untracked, and is not to count twice. */
+	if (mown_module_owner(mod) || mown_links_to_us(mod))
 		return -EEXIST;
 	owner = mown_module_owner_new(mod);
 	if (!owner)
@@ -172,7 +173,7 @@ static void mown_module_live(struct module *mod)
 	struct mown_owner *owner = mown_module_owner(mod);
 
 	/* Its name was attached while it was on its way here. */
-	if (!owner && mown_attach_has(mod->name))
+	if (!owner && mown_attach_has(mod->name) && !mown_links_to_us(mod))
 		mown_module_attach_told(mod);
 	if (!owner)
 		mown_module_forget(mod, false);

@@ -1491,6 +1491,7 @@ unsigned long mown_exits_bytes(void);
 void mown_net_init(void);
 void mown_net_exit(void);
 bool mown_net_spread(void);
+void mown_net_retry(void);
 void mown_net_update(void);
 void mown_net_show(struct seq_file *m);
 bool mown_net_redirects(void);

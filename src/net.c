@@ -350,7 +350,11 @@ static bool mown_watch_register(struct mown_watch *watch)
 	if (!(watch->ops.flags & FTRACE_OPS_FL_IPMODIFY))
 		return false;
 	watch->ops.flags &= ~FTRACE_OPS_FL_IPMODIFY;
-	return !register_ftrace_function(&watch->ops);
+	if (!register_ftrace_function(&watch->ops))
+		return true;
+	/* That was not the reason. */
+	watch->ops.flags |= FTRACE_OPS_FL_IPMODIFY;
+	return false;
 }
 
 /* Can calls of all of them be redirected, as far as is known yet? */
@@ -450,6 +454,14 @@ bool mown_net_spread(void)
 	return mown_net_whole;
 }
 
+/* What could not be had earlier, if anything is wanted, is tried again. */
+void mown_net_retry(void)
+{
+	lockdep_assert_held(&mown_owners_lock);
+	if (mown_net_on)
+		mown_net_spread();
+}
+
 /* When the last owner has gone nothing is left in anybody's way. */
 static void mown_net_off(struct work_struct *work)
 {
@@ -484,7 +496,7 @@ void mown_net_show(struct seq_file *m)
 {
 	mutex_lock(&mown_owners_lock);
 	if (!mown_net_on)
-		seq_puts(m, "net off there is no owner, nothing of mown runs\n");
+		seq_puts(m, "net off there is no owner, no free is looked for\n");
 	else if (!mown_net_hole)
 		seq_puts(m, "net complete every free of recorded memory is seen\n");
 	else

@@ -90,7 +90,7 @@ static void *mown_hooked_exact(void *addr, size_t size, gfp_t gfp,
 	return addr;
 }
 
-#define MOWN_WRAP(type, name, params, args, hooked)			\
+#define __MOWN_WRAP(type, name, params, args, hooked)			\
 type mown_wrap_##name params						\
 {									\
 	struct srcu_struct *srcu = &mown_wrappers;			\
@@ -103,64 +103,69 @@ type mown_wrap_##name params						\
 	return ret;							\
 }
 
+/* The name may be one of compat.h's. */
+#define MOWN_WRAP(type, name, params, args, hooked)			\
+	__MOWN_WRAP(type, name, params, args, hooked)
+
 #define MOWN_WRAP_KMALLOC(name, params, args, size, gfp, site)		\
 	MOWN_WRAP(void *, name, params, args,				\
 		  mown_hooked_kmalloc(ret, size, gfp, site))
 
-MOWN_WRAP_KMALLOC(__kmalloc, (size_t size, gfp_t gfp), (size, gfp), size, gfp,
-		  site)
-MOWN_WRAP_KMALLOC(__kmalloc_node, (size_t size, gfp_t gfp, int node),
-		  (size, gfp, node), size, gfp, site)
-MOWN_WRAP_KMALLOC(kmalloc_trace,
+MOWN_WRAP_KMALLOC(MOWN_NOPROF(__kmalloc), (MOWN_SIZE_PARAMS, gfp_t gfp),
+		  (MOWN_SIZE_ARGS, gfp), size, gfp, site)
+MOWN_WRAP_KMALLOC(MOWN_NOPROF(__kmalloc_node),
+		  (MOWN_NODE_PARAMS, gfp_t gfp, int node),
+		  (MOWN_NODE_ARGS, gfp, node), size, gfp, site)
+MOWN_WRAP_KMALLOC(MOWN_KMALLOC_CACHE,
 		  (struct kmem_cache *cache, gfp_t gfp, size_t size),
 		  (cache, gfp, size), size, gfp, site)
-MOWN_WRAP_KMALLOC(kmalloc_node_trace,
+MOWN_WRAP_KMALLOC(MOWN_KMALLOC_CACHE_NODE,
 		  (struct kmem_cache *cache, gfp_t gfp, int node, size_t size),
 		  (cache, gfp, node, size), size, gfp, site)
-MOWN_WRAP_KMALLOC(kmalloc_large, (size_t size, gfp_t gfp), (size, gfp), size,
-		  gfp, site)
-MOWN_WRAP_KMALLOC(kmalloc_large_node, (size_t size, gfp_t gfp, int node),
+MOWN_WRAP_KMALLOC(MOWN_KMALLOC_LARGE, (size_t size, gfp_t gfp), (size, gfp),
+		  size, gfp, site)
+MOWN_WRAP_KMALLOC(MOWN_KMALLOC_LARGE_NODE, (size_t size, gfp_t gfp, int node),
 		  (size, gfp, node), size, gfp, site)
 /* The caller's caller, who is told it, is whose memory it is. */
-MOWN_WRAP_KMALLOC(__kmalloc_node_track_caller,
-		  (size_t size, gfp_t gfp, int node, unsigned long caller),
-		  (size, gfp, node, caller), size, gfp, caller)
+MOWN_WRAP_KMALLOC(MOWN_NOPROF(__kmalloc_node_track_caller),
+		  (MOWN_NODE_PARAMS, gfp_t gfp, int node, unsigned long caller),
+		  (MOWN_NODE_ARGS, gfp, node, caller), size, gfp, caller)
 
 #define MOWN_WRAP_ALLOC(name, params, args, size, gfp, family)		\
 	MOWN_WRAP(void *, name, params, args,				\
 		  mown_hooked(ret, size, gfp, family, site))
 
-MOWN_WRAP(void *, kvmalloc_node, (size_t size, gfp_t gfp, int node),
-	  (size, gfp, node), mown_hooked_kv(ret, size, gfp, site))
+MOWN_WRAP(void *, MOWN_KVMALLOC_NODE, MOWN_KVMALLOC_PARAMS, MOWN_KVMALLOC_ARGS,
+	  mown_hooked_kv(ret, size, gfp, site))
 MOWN_WRAP(void *, vmemdup_user, (const void __user *src, size_t len),
 	  (src, len), mown_hooked_kv(ret, len, GFP_KERNEL, site) ?:
 		      ERR_PTR(-ENOMEM))
 
-MOWN_WRAP_ALLOC(vmalloc, (unsigned long size), (size), size, GFP_KERNEL,
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vmalloc), (unsigned long size), (size), size, GFP_KERNEL,
 		MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vzalloc, (unsigned long size), (size), size, GFP_KERNEL,
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vzalloc), (unsigned long size), (size), size, GFP_KERNEL,
 		MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vmalloc_node, (unsigned long size, int node), (size, node),
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vmalloc_node), (unsigned long size, int node), (size, node),
 		size, GFP_KERNEL, MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vzalloc_node, (unsigned long size, int node), (size, node),
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vzalloc_node), (unsigned long size, int node), (size, node),
 		size, GFP_KERNEL, MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vmalloc_32, (unsigned long size), (size), size, GFP_KERNEL,
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vmalloc_32), (unsigned long size), (size), size, GFP_KERNEL,
 		MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vmalloc_huge, (unsigned long size, gfp_t gfp), (size, gfp),
-		size, gfp, MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(__vmalloc, (unsigned long size, gfp_t gfp), (size, gfp), size,
+MOWN_WRAP_ALLOC(MOWN_VMALLOC_HUGE, MOWN_VMALLOC_HUGE_PARAMS,
+		MOWN_VMALLOC_HUGE_ARGS, size, gfp, MOWN_VMALLOC)
+MOWN_WRAP_ALLOC(MOWN_NOPROF(__vmalloc), (unsigned long size, gfp_t gfp), (size, gfp), size,
 		gfp, MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vmalloc_array, (size_t n, size_t size), (n, size), n * size,
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vmalloc_array), (size_t n, size_t size), (n, size), n * size,
 		GFP_KERNEL, MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vcalloc, (size_t n, size_t size), (n, size), n * size,
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vcalloc), (size_t n, size_t size), (n, size), n * size,
 		GFP_KERNEL, MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(__vcalloc, (size_t n, size_t size, gfp_t gfp), (n, size, gfp),
+MOWN_WRAP_ALLOC(MOWN_NOPROF(__vcalloc), (size_t n, size_t size, gfp_t gfp), (n, size, gfp),
 		n * size, gfp, MOWN_VMALLOC)
 
 /* User space may have these mapped, so they do not wait: as if charged. */
-MOWN_WRAP_ALLOC(vmalloc_user, (unsigned long size), (size), size,
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vmalloc_user), (unsigned long size), (size), size,
 		GFP_KERNEL_ACCOUNT, MOWN_VMALLOC)
-MOWN_WRAP_ALLOC(vmalloc_32_user, (unsigned long size), (size), size,
+MOWN_WRAP_ALLOC(MOWN_NOPROF(vmalloc_32_user), (unsigned long size), (size), size,
 		GFP_KERNEL_ACCOUNT, MOWN_VMALLOC)
 
 #define MOWN_WRAP_SLAB(name, params, args)				\
@@ -168,31 +173,32 @@ MOWN_WRAP_ALLOC(vmalloc_32_user, (unsigned long size), (size), size,
 		  mown_hooked_with(ret, kmem_cache_size(cache), gfp,	\
 				   MOWN_SLAB, cache, site))
 
-MOWN_WRAP_SLAB(kmem_cache_alloc, (struct kmem_cache *cache, gfp_t gfp),
+MOWN_WRAP_SLAB(MOWN_NOPROF(kmem_cache_alloc), (struct kmem_cache *cache, gfp_t gfp),
 	       (cache, gfp))
-MOWN_WRAP_SLAB(kmem_cache_alloc_node,
+MOWN_WRAP_SLAB(MOWN_NOPROF(kmem_cache_alloc_node),
 	       (struct kmem_cache *cache, gfp_t gfp, int node),
 	       (cache, gfp, node))
-MOWN_WRAP_SLAB(kmem_cache_alloc_lru,
+MOWN_WRAP_SLAB(MOWN_NOPROF(kmem_cache_alloc_lru),
 	       (struct kmem_cache *cache, struct list_lru *lru, gfp_t gfp),
 	       (cache, lru, gfp))
 
-static int mown_hooked_bulk(struct kmem_cache *cache, gfp_t gfp, int nr,
-			    void **ptrs, unsigned long site)
+/* Whether there are any. */
+static bool mown_hooked_bulk(bool any, struct kmem_cache *cache, gfp_t gfp,
+			     size_t nr, void **ptrs, unsigned long site)
 {
-	int i;
+	size_t i;
 
 	/* All or none, so that no knob may fail one of them. */
-	for (i = 0; i < nr; i++)
+	for (i = 0; any && i < nr; i++)
 		mown_hooked_with(ptrs[i], kmem_cache_size(cache),
 				 gfp | __GFP_NOFAIL, MOWN_SLAB, cache, site);
-	return nr;
+	return any;
 }
 
-MOWN_WRAP(int, kmem_cache_alloc_bulk,
+MOWN_WRAP(MOWN_BULK, MOWN_NOPROF(kmem_cache_alloc_bulk),
 	  (struct kmem_cache *cache, gfp_t gfp, size_t nr, void **ptrs),
 	  (cache, gfp, nr, ptrs),
-	  mown_hooked_bulk(cache, gfp, ret, ptrs, site))
+	  mown_hooked_bulk(ret, cache, gfp, nr, ptrs, site) ? ret : 0)
 
 static struct kmem_cache *mown_hooked_cache(struct kmem_cache *cache,
 					    slab_flags_t flags, bool has_ctor,
@@ -206,23 +212,39 @@ static struct kmem_cache *mown_hooked_cache(struct kmem_cache *cache,
 	return mown_cache_track(cache, flags, has_ctor, &caller);
 }
 
-MOWN_WRAP(struct kmem_cache *, kmem_cache_create,
-	  (const char *name, unsigned int size, unsigned int align,
-	   slab_flags_t flags, void (*ctor)(void *)),
-	  (name, size, align, flags | __MOWN_CACHE_FLAGS, ctor),
-	  mown_hooked_cache(ret, flags, ctor, site))
-MOWN_WRAP(struct kmem_cache *, kmem_cache_create_usercopy,
-	  (const char *name, unsigned int size, unsigned int align,
-	   slab_flags_t flags, unsigned int useroffset, unsigned int usersize,
-	   void (*ctor)(void *)),
-	  (name, size, align, flags | __MOWN_CACHE_FLAGS, useroffset, usersize,
-	   ctor), mown_hooked_cache(ret, flags, ctor, site))
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+#define MOWN_WRAP_CACHE(name, params, args)				\
+struct kmem_cache *mown_wrap_##name params				\
+{									\
+	int idx = srcu_read_lock(&mown_wrappers);			\
+	struct kmem_cache *ret = __mown_kmem_cache_create args;		\
+									\
+	ret = mown_hooked_cache(ret, flags, ctor, _RET_IP_);		\
+	srcu_read_unlock(&mown_wrappers, idx);				\
+	return ret;							\
+}
 
+MOWN_WRAP_CACHE(kmem_cache_create,
+		(const char *name, unsigned int size, unsigned int align,
+		 slab_flags_t flags, void (*ctor)(void *)),
+		(name, size, align, flags, 0, 0, ctor))
+MOWN_WRAP_CACHE(kmem_cache_create_usercopy,
+		(const char *name, unsigned int size, unsigned int align,
+		 slab_flags_t flags, unsigned int useroffset,
+		 unsigned int usersize, void (*ctor)(void *)),
+		(name, size, align, flags, useroffset, usersize, ctor))
 MOWN_WRAP(mempool_t *, mempool_create,
 	  (int min, mempool_alloc_t *alloc, mempool_free_t *free, void *data),
 	  (min, alloc, free, data),
 	  mown_hooked(ret, sizeof(mempool_t), GFP_KERNEL, MOWN_MEMPOOL, site))
-MOWN_WRAP(mempool_t *, mempool_create_node,
+#else
+MOWN_WRAP(struct kmem_cache *, __kmem_cache_create_args,
+	  (const char *name, unsigned int size, struct kmem_cache_args *args,
+	   slab_flags_t flags), (name, size, args, flags | __MOWN_CACHE_FLAGS),
+	  mown_hooked_cache(ret, flags, args->ctor, site))
+#endif
+
+MOWN_WRAP(mempool_t *, MOWN_NOPROF(mempool_create_node),
 	  (int min, mempool_alloc_t *alloc, mempool_free_t *free, void *data,
 	   gfp_t gfp, int node), (min, alloc, free, data, gfp, node),
 	  mown_hooked(ret, sizeof(mempool_t), gfp, MOWN_MEMPOOL, site))
@@ -239,23 +261,24 @@ static void *mown_hooked_element(void *ptr, gfp_t gfp, const mempool_t *pool,
 	return mown_element_track(ptr, gfp, &caller);
 }
 
-MOWN_WRAP(void *, mempool_alloc, (mempool_t *pool, gfp_t gfp), (pool, gfp),
+MOWN_WRAP(void *, MOWN_NOPROF(mempool_alloc), (mempool_t *pool, gfp_t gfp), (pool, gfp),
 	  mown_hooked_element(ret, gfp, pool, site))
 
 #ifdef CONFIG_NUMA
-MOWN_WRAP(struct page *, alloc_pages, (gfp_t gfp, unsigned int order),
+MOWN_WRAP(struct page *, MOWN_NOPROF(alloc_pages), (gfp_t gfp, unsigned int order),
 	  (gfp, order), mown_hooked_pages(ret, gfp, order, site))
 #endif
-MOWN_WRAP(struct page *, __alloc_pages,
+MOWN_WRAP(struct page *, MOWN_NOPROF(__alloc_pages),
 	  (gfp_t gfp, unsigned int order, int node, nodemask_t *mask),
 	  (gfp, order, node, mask), mown_hooked_pages(ret, gfp, order, site))
-MOWN_WRAP(unsigned long, __get_free_pages, (gfp_t gfp, unsigned int order),
-	  (gfp, order),
+MOWN_WRAP(unsigned long, MOWN_GET_FREE_PAGES,
+	  (gfp_t gfp, unsigned int order), (gfp, order),
 	  mown_hooked((void *)ret, __mown_order_size(order), gfp, MOWN_PAGES,
 		      site))
-MOWN_WRAP(unsigned long, get_zeroed_page, (gfp_t gfp), (gfp),
+MOWN_WRAP(unsigned long, MOWN_NOPROF(get_zeroed_page), (gfp_t gfp), (gfp),
 	  mown_hooked((void *)ret, PAGE_SIZE, gfp, MOWN_PAGES, site))
-MOWN_WRAP(void *, alloc_pages_exact, (size_t size, gfp_t gfp), (size, gfp),
+MOWN_WRAP(void *, MOWN_NOPROF(alloc_pages_exact), (size_t size, gfp_t gfp),
+	  (size, gfp),
 	  mown_hooked_exact(ret, size, gfp, site))
 
 static void __percpu *mown_hooked_percpu(void __percpu *cookie, size_t size,
@@ -268,13 +291,20 @@ static void __percpu *mown_hooked_percpu(void __percpu *cookie, size_t size,
 	return cookie;
 }
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
 MOWN_WRAP(void __percpu *, __alloc_percpu, (size_t size, size_t align),
 	  (size, align), mown_hooked_percpu(ret, size, GFP_KERNEL, site))
 MOWN_WRAP(void __percpu *, __alloc_percpu_gfp,
 	  (size_t size, size_t align, gfp_t gfp), (size, align, gfp),
 	  mown_hooked_percpu(ret, size, gfp, site))
+#else
+MOWN_WRAP(void __percpu *, pcpu_alloc_noprof,
+	  (size_t size, size_t align, bool reserved, gfp_t gfp),
+	  (size, align, reserved, gfp),
+	  mown_hooked_percpu(ret, size, gfp, site))
+#endif
 
-#define MOWN_WRAP_DMA(type, name, params, args, alloc, _family)		\
+#define __MOWN_WRAP_DMA(type, name, params, args, alloc, _family)		\
 type mown_wrap_##name params						\
 {									\
 	int idx = srcu_read_lock(&mown_wrappers);			\
@@ -291,13 +321,15 @@ type mown_wrap_##name params						\
 	return ret;							\
 }
 
+#define MOWN_WRAP_DMA(type, name, params, args, alloc, family)		\
+	__MOWN_WRAP_DMA(type, name, params, args, alloc, family)
+
 MOWN_WRAP_DMA(void *, dma_alloc_attrs,
 	      (struct device *dev, size_t size, dma_addr_t *handle, gfp_t gfp,
 	       unsigned long attrs), (dev, size, handle, gfp, attrs),
 	      mown_dma_alloc(dev, size, handle, gfp, attrs, &caller), MOWN_DMA)
-MOWN_WRAP_DMA(struct dma_pool *, dma_pool_create,
-	      (const char *name, struct device *dev, size_t size, size_t align,
-	       size_t boundary), (name, dev, size, align, boundary),
+MOWN_WRAP_DMA(struct dma_pool *, MOWN_DMA_POOL_CREATE, MOWN_DMA_POOL_PARAMS,
+	      MOWN_DMA_POOL_ARGS,
 	      mown_dma_pool_new(name, dev, size, align, boundary, &caller),
 	      MOWN_DMA_POOL)
 MOWN_WRAP_DMA(void *, dma_pool_alloc,
@@ -305,19 +337,31 @@ MOWN_WRAP_DMA(void *, dma_pool_alloc,
 	      (pool, gfp, handle),
 	      mown_dma_block_alloc(pool, gfp, handle, &caller), MOWN_DMA_BLOCK)
 
-void *mown_wrap_krealloc(const void *ptr, size_t size, gfp_t gfp)
-{
-	int idx = srcu_read_lock(&mown_wrappers);
-	struct mown_caller caller;
-	void *ret;
-
-	if (mown_hook_caller(&caller, _RET_IP_))
-		ret = mown_realloc(ptr, size, gfp, &caller);
-	else
-		ret = krealloc(ptr, size, gfp);
-	srcu_read_unlock(&mown_wrappers, idx);
-	return ret;
+#define __MOWN_WRAP_REALLOC(name, params, args, plain, _frees)		\
+void *mown_wrap_##name params						\
+{									\
+	int idx = srcu_read_lock(&mown_wrappers);			\
+	struct mown_caller caller;					\
+	void *ret;							\
+									\
+	if (mown_hook_caller(&caller, _RET_IP_) && (plain)) {		\
+		caller.frees = _frees;					\
+		ret = mown_realloc(ptr, size, gfp, &caller);		\
+	} else {							\
+		ret = name args;					\
+	}								\
+	srcu_read_unlock(&mown_wrappers, idx);				\
+	return ret;							\
 }
+
+#define MOWN_WRAP_REALLOC(name, frees)					\
+	__MOWN_WRAP_REALLOC(name, MOWN_KREALLOC_PARAMS,			\
+			    MOWN_KREALLOC_ARGS, MOWN_KREALLOC_PLAIN, frees)
+
+MOWN_WRAP_REALLOC(MOWN_KREALLOC, MOWN_FREES_KFREE)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+MOWN_WRAP_REALLOC(MOWN_KVREALLOC, MOWN_FREES_KVFREE)
+#endif
 
 /* ---- Release ---- */
 
@@ -335,6 +379,7 @@ static noinline bool mown_hooked_release(const void *ptr,
 		.frees = frees,
 		.with = with,
 		.size = size,
+		.no_wait = family == MOWN_ELEMENT,
 	};
 
 	return mown_release(ptr, &caller, sensitive);
@@ -427,9 +472,25 @@ MOWN_WRAP_FREE_IF(kmem_cache_free, (struct kmem_cache *cache, void *ptr),
 		  (cache, ptr),
 		  mown_hooked_free_as(ptr, MOWN_SLAB, MOWN_FREES_SLAB, cache, 0,
 				      false, site))
-/* It goes back to its pool: what the module's own function allocated stays. */
+/*
+ * It goes back to its pool, as does what that is made of: what the module's own function
+ * allocated stays.
+ */
+static bool mown_hooked_free_element(const void *ptr, const mempool_t *pool,
+				     unsigned long site)
+{
+	int family = mown_recorded_as((unsigned long)ptr);
+	struct module *mod;
+
+	if (family < 0 || !(mown_pool_frees(pool) & BIT(family)))
+		return true;
+	mod = mown_hook_module(&site);
+	return mown_hooked_release(ptr, MOWN_ELEMENT, mown_pool_frees(pool),
+				   pool, 0, false, mod, site);
+}
+
 MOWN_WRAP_FREE_IF(mempool_free, (void *ptr, mempool_t *pool), (ptr, pool),
-		  mown_hooked_free_of(ptr, MOWN_ELEMENT, pool, 0, site))
+		  mown_hooked_free_element(ptr, pool, site))
 MOWN_WRAP_FREE_IF(dma_free_attrs,
 		  (struct device *dev, size_t size, void *ptr,
 		   dma_addr_t handle, unsigned long attrs),
