@@ -27,7 +27,7 @@ expect()
 	local i
 
 	# Reports come from a work item, so wait for them a while
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 600; i++)); do
 		! grep -qE "$2" "$1" || return 0
 		sleep 0.1
 	done

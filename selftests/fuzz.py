@@ -24,6 +24,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from typing import Callable, Iterator, NamedTuple, NoReturn, Optional
 
 from ksft_mown import (DEBUGFS, MODULES, POLICIES, SYSFS, Mark, Ops, attached, built_in,
@@ -1095,8 +1096,8 @@ def steps_of(seed: int, steps: int, processes: int = 2) -> Fuzzer:
     fuzzer = Fuzzer(seed)
     try:
         fuzzer.run(lambda step: step < steps, processes)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{fuzzer.replay()}") from error
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error}\n{fuzzer.replay()}") from error
     return fuzzer
 
 
@@ -1122,8 +1123,9 @@ def main() -> None:
     try:
         with quiet_console():
             fuzzer.run(more, args.processes)
-    except (AssertionError, OSError) as error:
-        sys.exit(f"fuzz: FAILED: {error}\n{fuzzer.replay()}")
+    except Exception as error:  # pylint: disable=broad-except
+        traceback.print_exc()
+        sys.exit(f"fuzz: FAILED: {type(error).__name__}: {error}\n{fuzzer.replay()}")
     print(f"fuzz: seed {args.seed}: {fuzzer.step} steps in {time.monotonic() - begin:.0f} s, "
           "nothing found: " + ", ".join(f"{name} {number}" for name, number in
                                         sorted(fuzzer.done.items())))

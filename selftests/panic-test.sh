@@ -93,7 +93,7 @@ task='.* by task [0-9]+ .bash. on cpu'
 object='^object #[0-9]+ at [0-9a-f]+: 64 bytes, kmalloc, of mown_test_ops'
 
 echo "TAP version 13"
-echo "1..10"
+echo "1..11"
 
 # The variables are those of the shell in the guest.
 # shellcheck disable=SC2016
@@ -104,6 +104,9 @@ violation double_free 'a=$(op kmalloc 64); op kfree $a; op kfree $a' \
 violation interior_free 'a=$(op kmalloc 64); op kfree $(printf 0x%x $((a + 16)))' \
 	"interior-free in op_kfree" "$object, freed pointer 16 bytes inside\$" \
 	"^allocated at op_kmalloc" "^freed at op_kfree$task"
+violation mismatched_free 'a=$(op kmalloc 64); op vfree $a' \
+	"mismatched-free in op_vfree" "$object\$" "^allocated at op_kmalloc" \
+	"^freed at op_vfree$task"
 violation unknown_free 'a=$(op raw_kmalloc 64); op kfree $a' \
 	"unknown-free in op_kfree" "^object #.*: not recorded for any module\$" \
 	"^freed at op_kfree$task"

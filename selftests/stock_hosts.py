@@ -5,7 +5,7 @@ import os
 import socket
 from typing import Iterator
 
-from ksft_mown import LIBC, PATIENCE
+from ksft_mown import LIBC, PATIENCE, wait_for
 from stock_modules import in_thread, run
 
 CLONE_NEWNET = 0x40000000
@@ -109,14 +109,18 @@ def stream(left: str, right: str, size: int = 256 << 10) -> None:
 def reach(left: str, right: str) -> None:
     """Wait until packets pass: links, neighbours and handshakes take some time."""
     one, two = sockets(socket.SOCK_DGRAM, left, right)
+
+    def passes() -> bool:
+        # Until there is a route nothing is even sent
+        with contextlib.suppress(OSError):
+            one.sendto(b"x", two.getsockname())
+            two.recv(10)
+            return True
+        return False
+
     with one, two:
         two.settimeout(0.3)
-        for _ in range(50):
-            with contextlib.suppress(OSError):
-                one.sendto(b"x", two.getsockname())
-                two.recv(10)
-                return
-    raise AssertionError(f"nothing gets from {left} to {right}")
+        wait_for(passes, f"nothing gets from {left} to {right}")
 
 
 def talk(left: str = "10.0.0.1", right: str = "10.0.0.2") -> None:

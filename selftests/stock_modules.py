@@ -25,18 +25,23 @@ from types import MappingProxyType
 from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence
 
 from ksft_mown import (DEBUGFS, PATIENCE, SYSFS, ExitBlock, Ktap, Skip, attach, command, exits,
-                       need_attach, read_blocks, read_file, run_cases, violations, wait_for, write_file)
-
+                       kernel_version, need_attach, read_blocks, read_file, run_cases, violations,
+                       wait_for, write_file)
 
 # What the kernel never lets go once it was used: its default generator of random numbers
 # (crypto_default_rng), and what that is made of
 STAYS = {"drbg", "jitterentropy_rng", "sha512_generic", "sha512_ssse3", "sha3_generic", "ctr"}
+# A remote control's lirc device, which it never frees (Documentation/found/), keeps the one,
+# a mount by CIFS that has failed the other: without mown as well
+if kernel_version() >= (6, 12):
+    STAYS |= {"rc_core", "nls_utf8"}
 
 # Tools make nodes in /dev themselves, there is nobody to do it for them
 os.environ.update(DM_DISABLE_UDEV="1", MDADM_NO_UDEV="1")
 
-# Modules that were attached, loaded, used and unloaded
+# Modules that were attached, loaded, used and unloaded; and cases that could not be run
 SEEN: set[str] = set()
+SKIPPED: list[str] = []
 
 
 class Case(NamedTuple):
@@ -212,11 +217,25 @@ def exercise(case: Case) -> None:
         judge(case, [name for name in names if name in came or exits(name)])
 
 
+def counted(case: Case) -> None:
+    """The case, noted if it is skipped."""
+    try:
+        exercise(case)
+    except Skip:
+        SKIPPED.append(case.title)
+        raise
+
+
 def tally(least: int, cases: int) -> None:
-    """Enough modules went through all of it."""
+    """Enough modules went through all of it, unless cases were skipped."""
     Ktap.note(f"{len(SEEN)} modules in {cases} cases: {' '.join(sorted(SEEN))}")
-    if len(SEEN) < least:
-        raise Skip(f"only {len(SEEN)} modules were used, of {least}")
+    text = f"only {len(SEEN)} modules were used, of {least}"
+    if len(SEEN) < least and SKIPPED:
+        raise Skip(f"{text}, without {', '.join(SKIPPED)}")
+    # What is a module of its own differs by kernel
+    if len(SEEN) < least and kernel_version() != (6, 1):
+        raise Skip(f"{text} on Linux 6.1")
+    assert len(SEEN) >= least, text
 
 
 def run_stock(cases: Sequence[Case], least: int,
@@ -225,7 +244,7 @@ def run_stock(cases: Sequence[Case], least: int,
 
     MORE: cases that do not fit in the table.
     """
-    table = [(case.title, functools.partial(exercise, case)) for case in cases]
+    table = [(case.title, functools.partial(counted, case)) for case in cases]
     table += more
     table.append((f"{least} modules or more", functools.partial(tally, least, len(cases))))
     run_cases(table, needs=need_attach)

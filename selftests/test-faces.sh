@@ -84,7 +84,7 @@ test_empty()
 	load mown_test_pressure
 	equal "$(stat_value net)" complete "net with an owner"
 	unload mown_test_pressure
-	wait_for 10 net_is_off || fail "the net is on without an owner"
+	wait_for 60 net_is_off || fail "the net is on without an owner"
 }
 
 net_is_off()
@@ -253,26 +253,38 @@ age()
 	lines_of "$DEBUGFS/live" | awk '$5 > age { age = $5 } END { print age + 0 }'
 }
 
+# uptime_ms(): the clock, in ms
+uptime_ms()
+{
+	awk '{ print int($1 * 1000) }' /proc/uptime
+}
+
+# later_than(ms): has the clock gone past that?
+later_than()
+{
+	[ "$(uptime_ms)" -gt "$1" ]
+}
+
 # An object gets older, by as much as the clock has gone on between two reads.
 test_age()
 {
-	local first t1 t2 t3 second grown
+	local first t1 t2 t3 t4 second grown
 
 	hold 1 0 0 0
-	t1=$(awk '{ print int($1 * 1000) }' /proc/uptime)
+	t1=$(uptime_ms)
 	first=$(age)
-	t2=$(awk '{ print int($1 * 1000) }' /proc/uptime)
-	# shellcheck disable=SC2016 # the inner shell's
-	wait_for 20 bash -c \
-		'[ "$(awk "{ print int(\$1 * 1000) }" /proc/uptime)" -gt $(($1 + 500)) ]' \
-		- "$t2" || fail "the clock stands still"
+	t2=$(uptime_ms)
+	wait_for 60 later_than $((t2 + 500)) || fail "the clock stands still"
+	t3=$(uptime_ms)
 	second=$(age)
-	t3=$(awk '{ print int($1 * 1000) }' /proc/uptime)
+	t4=$(uptime_ms)
 	grown=$((second - first))
-	# The clocks have a grain of 10 ms, twice
-	[ "$grown" -ge 480 ] || fail "$first ms, then $second ms, 500 ms later"
-	[ "$grown" -le $((t3 - t1 + 20)) ] ||
-		fail "$first ms, then $second ms, $((t3 - t1)) ms later at most"
+	# A busy machine may stand still between any two reads; the clocks are not the
+	# same, and have grains
+	[ "$grown" -ge $((t3 - t2 - 200)) ] ||
+		fail "$first ms, then $second ms, $((t3 - t2)) ms later at least"
+	[ "$grown" -le $((t4 - t1 + 200)) ] ||
+		fail "$first ms, then $second ms, $((t4 - t1)) ms later at most"
 }
 
 # With two owners each has its own lines only, and live has those of both.

@@ -175,14 +175,14 @@ test_readers()
 		unload mown_test_leave
 		unload "$MODULE"
 		[ $((i % 4)) -ne 3 ] || {
-			wait_for 30 "${RMMOD[@]}" mown 2>/dev/null ||
+			wait_for 60 "${RMMOD[@]}" mown 2>/dev/null ||
 				fail "mown cannot be unloaded"
 			insert_mown || fail "mown cannot be loaded"
 		}
 	done
 	kill "${readers[@]}" || fail "a reader has died"
 	trap - EXIT
-	wait_for 30 no_process "${readers[@]}" || fail "a reader hangs"
+	wait_for 60 no_process "${readers[@]}" || fail "a reader hangs"
 }
 
 # no_process(pid...): they are gone

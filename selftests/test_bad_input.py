@@ -17,6 +17,8 @@ NUMBER_KNOBS = [f"{SYSFS}/stack_depth", f"{SYSFS}/quarantine_bytes"]
 KNOBS = WORD_KNOBS + NUMBER_KNOBS
 
 CAP_SYS_ADMIN = 21
+LEAK = "mown_dropin_leak"
+OWNER = f"{SYSFS}/modules/{LEAK}"
 
 
 def refused(path: str, data: bytes, expected: int) -> None:
@@ -106,8 +108,25 @@ def long_writes() -> None:
             refused(knob, b"1\n".ljust(size, b"1"), errno.EINVAL)
 
 
+def writable() -> list[tuple[str, bytes]]:
+    """Every file that takes writes, and what it would take."""
+    words = {"checkpoint": b"mark", "attach": b"mown_nobody", "detach": b"mown_nobody"}
+    found = []
+    for path, _, names in os.walk(SYSFS):
+        for name in names:
+            word = b"panic" if path.endswith("/policy") else words.get(name, b"1")
+            if path == SYSFS and name == "fail_nth":
+                word = b"mown_nobody 1"
+            if os.stat(f"{path}/{name}").st_mode & 0o222:
+                found.append((f"{path}/{name}", word))
+    return found
+
+
 def no_capability() -> None:
-    """The mode is not the authority: root without CAP_SYS_ADMIN may open, but not write."""
+    """The mode is not the authority: root without CAP_SYS_ADMIN may open, but not write.
+
+    What is only written is known by what it would have done.
+    """
     def write_all_without() -> int:
         """Without CAP_SYS_ADMIN: the errno that every write has given."""
         class Header(ctypes.Structure):
@@ -127,11 +146,6 @@ def no_capability() -> None:
         errors = {write_errno(knob, data) for knob, data in good}
         return errors.pop() if len(errors) == 1 else 125
 
-    good = [(knob, b"panic") for knob in WORD_KNOBS] + [(knob, b"1") for knob in NUMBER_KNOBS]
-    before = [read_file(knob) for knob in KNOBS]
-    got = in_child(write_all_without)
-    assert got == errno.EPERM, f"root without CAP_SYS_ADMIN: {name_of(got)}"
-
     def write_all_as_user() -> int:
         """As user 1000: likewise, of open(2) or write(2)."""
         os.setgroups([])
@@ -140,9 +154,25 @@ def no_capability() -> None:
         errors = {errno_of_open_or_write(knob, data) for knob, data in good}
         return errors.pop() if len(errors) == 1 else 125
 
-    got = in_child(write_all_as_user)
-    assert got == errno.EACCES, f"a user: {name_of(got)}"
-    assert [read_file(knob) for knob in KNOBS] == before, "a refused write has changed a knob"
+    def state() -> dict[str, str]:
+        """All that a write could change: the knobs, and what clear, checkpoint and detach do."""
+        files = [knob for knob, _ in good if os.stat(knob).st_mode & 0o400]
+        files += [f"{DEBUGFS}/{name}" for name in ("exits", "attached", f"{LEAK}/since")]
+        return {file: read_file(file) for file in files}
+
+    with holder(0):
+        pass
+    with holder(3):
+        good = writable()
+        assert {*KNOBS, f"{SYSFS}/clear", f"{OWNER}/checkpoint"} <= {knob for knob, _ in good}, good
+        before = state()
+        got = in_child(write_all_without)
+        assert got == errno.EPERM, f"root without CAP_SYS_ADMIN: {name_of(got)}"
+        got = in_child(write_all_as_user)
+        assert got == errno.EACCES, f"a user: {name_of(got)}"
+        after = state()
+        changed = [file for file, text in before.items() if after[file] != text]
+        assert not changed, f"a refused write has changed {changed}"
 
 
 def read_only_files() -> None:

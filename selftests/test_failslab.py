@@ -3,7 +3,8 @@
 """Any allocation of the slab allocator's may fail, mown's as well as its users'.
 
 The kernel is asked to fail them, which takes one with CONFIG_FAILSLAB: the Nth allocation from
-now, for every N that a piece of work has, or a share of all at random (MOWN_SEED repeats those).
+now, for every N that a piece of work has, or a share of all at random. MOWN_SEED repeats the calls
+of that, but not which of them fail: the kernel draws this from random numbers of its own.
 A user's call never fails where the same call without mown does not, mown's own work gives an
 error and can be done again, and the kernel has nothing to say but what failed.
 MOWN_FAIL_STEP=N fails each Nth allocation only of what loads a module, which has hundreds.
@@ -25,13 +26,14 @@ from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attach, attache
 
 FAILSLAB = "/sys/kernel/debug/failslab"
 NTH = "/proc/thread-self/fail-nth"
-API, PLAIN, LEAKER = "mown_test_ops", "mown_plain_ops", "mown_dropin_leak"
+API, DROPIN, PLAIN = "mown_test_ops", "mown_dropin_ops", "mown_plain_ops"
+LEAKER = "mown_dropin_leak"
 OTHER = "mown_plain_other"
 STEP = int(os.environ.get("MOWN_FAIL_STEP", "1"))
 SYS_DELETE_MODULE, SYS_FINIT_MODULE = 176, 313
 # More than a magazine has, so that a record is asked for
 ROUNDS = 40
-CALLS = 3000
+CALLS = 1000
 FAILURES = (errno.ENOMEM, errno.EAGAIN)
 
 
@@ -41,6 +43,13 @@ class Way(NamedTuple):
     function: str
     numbers: tuple[int, ...]
     release: str
+    # What the release is told before the object and after it
+    first: tuple[int, ...] = ()
+    last: tuple[int, ...] = ()
+
+    def freeing(self, pointer: int) -> tuple[int, ...]:
+        """The numbers of the release."""
+        return (*self.first, pointer, *self.last)
 
 
 WAYS = [Way("kmalloc", (64,), "kfree"), Way("kzalloc", (5000,), "kfree"),
@@ -48,6 +57,16 @@ WAYS = [Way("kmalloc", (64,), "kfree"), Way("kzalloc", (5000,), "kfree"),
         Way("kvmalloc", (100,), "kvfree"), Way("vmalloc", (8192,), "vfree"),
         Way("kmem_cache_alloc", (), "kmem_cache_free"),
         Way("alloc_percpu", (), "free_percpu")]
+# What fails of these is a record, or what the family has besides
+MORE_WAYS = [Way("__get_free_page", (), "free_page"), Way("alloc_pages", (2,), "__free_pages",
+                                                          last=(2,)),
+             Way("alloc_pages_exact", (9000,), "free_pages_exact", last=(9000,)),
+             Way("__alloc_percpu", (64,), "free_percpu"),
+             Way("devm_kmalloc", (0, 100), "devm_kfree", first=(0,)),
+             Way("devm_kstrdup", (1, 20), "devm_kfree", first=(1,)),
+             Way("mempool_create_kmalloc_pool", (2, 300), "mempool_destroy")]
+# Who may wait has to
+WAITS = ("vmalloc", "alloc_percpu", "__alloc_percpu", "kvmalloc", "mempool_create_kmalloc_pool")
 
 
 @contextlib.contextmanager
@@ -121,11 +140,11 @@ def deny(way: Way, heap: Ops, what: Nth, number: int) -> tuple[int, bool]:
 def own_failures(way: Way, what: Nth) -> int:
     """How many allocations the function makes without mown; it fails if one of them does."""
     with ops(PLAIN) as heap:
-        heap.call(way.release, heap.call(way.function, *way.numbers).pointer)
+        heap.call(way.release, *way.freeing(heap.call(way.function, *way.numbers).pointer))
         for number in range(1, ROUNDS):
             pointer, spent = deny(way, heap, what, number)
             if pointer:
-                heap.call(way.release, pointer)
+                heap.call(way.release, *way.freeing(pointer))
             if not spent:
                 return number - 1
     raise AssertionError(f"{way.function} allocates without end")
@@ -134,11 +153,12 @@ def own_failures(way: Way, what: Nth) -> int:
 def records_only() -> None:
     """Where mown's allocation fails, and not the function's, the call succeeds."""
     with nth() as what:
-        for way in WAYS:
+        for way in (*WAYS, *MORE_WAYS):
             own = own_failures(way, what)
             hit = 0
             with ops(API) as heap:
-                heap.call(way.release, heap.call(way.function, *way.numbers).pointer)
+                first = heap.call(way.function, *way.numbers).pointer
+                heap.call(way.release, *way.freeing(first))
                 pointers = []
                 for _ in range(ROUNDS):
                     pointer, spent = deny(way, heap, what, own + 1)
@@ -147,9 +167,10 @@ def records_only() -> None:
                     pointers.append(pointer)
                 assert hit, f"{way.function}: no allocation of mown's was there to fail"
                 for pointer in pointers:
-                    heap.call(way.release, pointer)
+                    heap.call(way.release, *way.freeing(pointer))
                 found = stats(API)
-                assert found["live"] == 0 and found["untracked"] == found["untracked_freed"], found
+                assert found["live"] == 0 and found["untracked"] == found["untracked_freed"], \
+                    f"{way.function}: {found}"
 
 
 def grace_period() -> None:
@@ -182,48 +203,62 @@ def share(percent: int, everybody: bool) -> contextlib.AbstractContextManager[No
 def at_random() -> None:
     """Each result is no object, or one that can be freed; at the end the accounts balance."""
     seed = int(os.environ.get("MOWN_SEED") or random.randrange(1 << 32))
-    print(f"# MOWN_SEED={seed}", flush=True)
     rnd = random.Random(seed)
-    for percent in (1, 50):
-        for everybody in (False, True):
-            one_share(rnd, percent, everybody)
+    names = [API, DROPIN]
+    with contextlib.suppress(Skip):
+        need_attach()
+        names.append(PLAIN)
+    print(f"# MOWN_SEED={seed}: {' '.join(names)}", flush=True)
+    for name in names:
+        with attach(name) if name == PLAIN else contextlib.nullcontext():
+            for percent in (1, 5, 20, 50):
+                for everybody in (False, True):
+                    one_share(rnd, name, percent, everybody)
 
 
-def one_share(rnd: random.Random, percent: int, everybody: bool) -> None:
-    """The calls at random with PERCENT of the allocations failing."""
+def one_share(rnd: random.Random, name: str, percent: int, everybody: bool) -> None:
+    """The calls at random by the module NAME with PERCENT of the allocations failing."""
     write_file(f"{SYSFS}/clear", "1")
     fd = os.open("/proc/self/make-it-fail", os.O_WRONLY)
-    with ops(API) as heap, contextlib.closing(os.fdopen(fd, "wb", 0)):
+    with ops(name) as heap, contextlib.closing(os.fdopen(fd, "wb", 0)):
+        # The cache that is its own, where that is recorded
+        before = stats(name)["live"]
+        pool = heap.call("mempool_create_kmalloc_pool", 4, 200).pointer
+        # Who waits for an element waits for seconds
+        ways = [*WAYS, *MORE_WAYS, Way("mempool_alloc_nowait", (pool,), "mempool_free",
+                                       last=(pool,))]
         held: list[tuple[Way, int]] = []
         denied = 0
         with share(percent, everybody):
             for _ in range(CALLS):
                 context = rnd.choice(("task", "softirq", "hardirq"))
-                if held and rnd.random() < 0.45:
+                freed = held and rnd.random() < 0.45
+                if freed:
                     way, pointer = held.pop(rnd.randrange(len(held)))
-                    line = f"task {way.release} {pointer}"
+                    words = ("task", way.release, *way.freeing(pointer))
                 else:
-                    way = rnd.choice(WAYS)
-                    if way.release in ("vfree", "free_percpu", "kvfree"):
-                        context = "task"
-                    line = " ".join((context, way.function, *map(str, way.numbers)))
+                    way = rnd.choice(ways)
+                    words = ("task" if way.function in WAITS else context, way.function,
+                             *way.numbers)
                 os.pwrite(fd, b"1", 0)
                 try:
-                    os.pwrite(heap.fd, line.encode(), 0)
+                    os.pwrite(heap.fd, " ".join(map(str, words)).encode(), 0)
                 finally:
                     os.pwrite(fd, b"0", 0)
-                if way.release in line.split():
+                if freed:
                     continue
                 pointer = int(os.pread(heap.fd, 64, 0).split()[0], 16)
                 if pointer:
                     held.append((way, pointer))
                 else:
                     denied += 1
-        assert denied or percent < 50, "none has failed"
+        assert denied or percent < 20, "none has failed"
         for way, pointer in held:
-            heap.call(way.release, pointer)
-        found = stats(API)
-        assert found["live"] == 0 and found["untracked"] == found["untracked_freed"], found
+            heap.call(way.release, *way.freeing(pointer))
+        heap.call("mempool_destroy", pool)
+        found = stats(name)
+        assert found["live"] == before and found["untracked"] == found["untracked_freed"], \
+            f"{name}, {percent} %: {found}"
         assert not violations(), violations()[-1]
 
 
@@ -343,8 +378,35 @@ def read_raw(path: str) -> None:
         os.close(fd)
 
 
+def value_of(file: str) -> str:
+    """What a knob is set to: one of several words is in brackets."""
+    text = read_file(file).strip()
+    return text.partition("[")[2].partition("]")[0] or text
+
+
+def knob_kept(what: Nth, file: str, text: str, back: str) -> None:
+    """A write of TEXT that fails leaves the knob as it was, one that does not sets it."""
+    before = value_of(file)
+    taken = []
+
+    def write() -> None:
+        taken.clear()
+        write_file(file, text)
+        taken.append(text)
+
+    def check() -> None:
+        want = text if taken else before
+        assert value_of(file) == want, f"{file}: {read_file(file)}, not {want}"
+        write_file(file, back)
+        assert value_of(file) == before, f"{file}: {read_file(file)}, not {before}"
+
+    assert before != text, f"{file} is {text} already"
+    walk(what, write, check)
+    assert taken, f"{file} does not take {text}"
+
+
 def knobs() -> None:
-    """Files read and knobs written: an error, or what was asked for."""
+    """Files read and knobs written: an error and no change, or what was asked for."""
     with nth() as what, loaded(LEAKER, small=200):
         for top in (SYSFS, DEBUGFS):
             for path, _, names in os.walk(top):
@@ -352,16 +414,19 @@ def knobs() -> None:
                     file = f"{path}/{name}"
                     if os.stat(file).st_mode & 0o400:
                         walk(what, functools.partial(read_raw, file), nothing)
-        for name, text in (("stack_depth", "8"), ("history", "50"), ("quarantine_bytes", "100000"),
-                           ("policy/double_free", "panic"), ("clear", "1"),
-                           (f"modules/{LEAKER}/checkpoint", "mark"),
-                           (f"modules/{LEAKER}/policy/double_free", "warn")):
-            file = f"{SYSFS}/{name}"
-            before = "" if name in ("clear", f"modules/{LEAKER}/checkpoint") else \
-                read_file(file).strip()
-            walk(what, functools.partial(write_file, file, text), nothing)
-            if before.isdigit():
-                write_file(file, before)
+        own = f"modules/{LEAKER}"
+        for name, text, back in (
+                ("stack_depth", "8", "0"), ("history", "50", "64"),
+                ("quarantine_bytes", "100000", value_of(f"{SYSFS}/quarantine_bytes")),
+                ("policy/double_free", "panic", "auto"), ("fail_nth", f"{LEAKER} 7", f"{LEAKER} 0"),
+                ("fail_nth", "nobody 7", "nobody 0"),
+                (f"{own}/stack_depth", "8", "inherit"), (f"{own}/limit_bytes", "1000000", "0"),
+                (f"{own}/quarantine_bytes", "5000", "inherit"), (f"{own}/fail_nth", "9", "0"),
+                (f"{own}/policy/double_free", "warn", "inherit")):
+            knob_kept(what, f"{SYSFS}/{name}", text, back)
+        # What is only written
+        for name, text in (("clear", "1"), (f"{own}/checkpoint", "mark")):
+            walk(what, functools.partial(write_file, f"{SYSFS}/{name}", text), nothing)
 
 
 def not_hooked() -> list[str]:
@@ -435,4 +500,4 @@ CASES = [
 if __name__ == "__main__":
     if not os.path.exists(FAILSLAB):
         skip_all("the kernel cannot make allocations fail: no CONFIG_FAILSLAB")
-    run_cases(CASES, modules=(API, PLAIN, OTHER, LEAKER))
+    run_cases(CASES, modules=(API, DROPIN, PLAIN, OTHER, LEAKER))

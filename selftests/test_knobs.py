@@ -9,10 +9,13 @@ import os
 import re
 from typing import Callable, Iterator
 
-from ksft_mown import (DEBUGFS, SYSFS, Ops, case_log, exits, knob, live, ops, policy, read_file,
-                       read_lines, run_cases, stats, violations, wait_for, write_file)
+from ksft_mown import (DEBUGFS, SYSFS, Ops, attach, case_log, exits, knob, live, loaded,
+                       need_attach, ops, policy, read_file, read_lines, run_cases, stats,
+                       violations, wait_for, write_file)
 
 API, DROPIN = "mown_test_ops", "mown_dropin_ops"
+# Not built against mown: one is attached, the others stand for the rest of the kernel
+PLAIN, STRANGER, INITFREE = "mown_plain_ops", "mown_plain_other", "mown_plain_initfree"
 
 # What memdup_user() copies.
 USER = ctypes.create_string_buffer(16)
@@ -166,6 +169,43 @@ def foreign_forgotten() -> None:
         assert "double-free in op_kfree+" in report, report
         assert "\nfirst freed before, place not known\n" in report, report
         assert DROPIN not in report, report
+
+
+def strangers_forgotten() -> None:
+    """Nor is who is not under mown, and has freed what waits in quarantine: in init text as well.
+
+    His frees go there only while something is attached.
+    """
+    need_attach()
+
+    def told(heap: Ops, addr: int, freed: str, *named: str) -> None:
+        """The object is freed again: the line on who was first begins so, and NAMED alone are."""
+        write_file(f"{SYSFS}/clear", "1")
+        heap.call("kfree", addr)
+        wait_for(violations, "the report")
+        report, = violations()
+        assert "double-free in op_kfree+" in report and f"\n{freed}" in report, report
+        lines = [line for line in report.splitlines() if not line.startswith("object #")]
+        assert not re.search(r"0x[0-9a-f]{12}|ffffffff", "\n".join(lines)), report
+        modules = {module for module in (API, PLAIN, STRANGER, INITFREE, DROPIN)
+                   if f"[{module}]" in report}
+        assert modules == {heap.module, *named}, report
+
+    unknown = "first freed before, place not known\n"
+    with attach(PLAIN), ops(PLAIN) as plain, ops(API) as api, knob("stack_depth", 8):
+        for heap in (plain, api):
+            here, there, init = (alloc(heap, 100) for _ in range(3))
+            with ops(STRANGER) as stranger:
+                stranger.call("kfree", here)
+                stranger.call("kfree", there)
+                counts = stats(heap.module)
+                assert (counts["released_elsewhere"], counts["quarantined"]) == (2, 2), counts
+                told(heap, here, "first freed at op_kfree+", STRANGER)
+            with loaded(INITFREE, others=init):
+                told(heap, init, unknown)
+            # As large as he was, so it may get his place
+            with ops(DROPIN):
+                told(heap, there, unknown)
 
 
 def forged_name() -> None:
@@ -489,6 +529,7 @@ CASES = [
     ("quarantine_bytes of one owner", own_quarantine),
     ("foreign_free as a violation", foreign),
     ("a foreign free by a module that has gone", foreign_forgotten),
+    ("a free by a module that is not under mown and has gone", strangers_forgotten),
     ("the name of a task", forged_name),
     ("limit_bytes", limit),
     ("fail_nth", fail_nth),
@@ -501,4 +542,4 @@ CASES = [
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, modules=(API, DROPIN))
+    run_cases(CASES, modules=(API, DROPIN, PLAIN, STRANGER, INITFREE))

@@ -2,16 +2,37 @@
 # SPDX-License-Identifier: GPL-2.0
 """Records when there is no memory for them: magazines first, then untracked, and nothing fails."""
 import os
+from typing import NamedTuple
 
-from ksft_mown import (DENIER, SYSFS, denier, no_records, ops, run_cases, stats, violations,
-                       wait_for, write_file)
+from ksft_mown import (DENIER, SYSFS, Ops, Result, denier, no_records, ops, run_cases, stats,
+                       violations, wait_for, write_file)
 
 API = "mown_test_ops"
 # A magazine that a task has filled has as many left at least
 AT_HAND = 15
 MOST = 200
-# One call of each kind of record: an object, one of a cache, one of a device
-CALLS = {"kmalloc": ((64,), "kfree"), "kmem_cache_alloc": ((), "kmem_cache_free")}
+DEVICE, BYTES = 0, 4096
+
+
+class Call(NamedTuple):
+    """What allocates, with its numbers, and what frees that, in a context that may."""
+
+    name: str
+    numbers: tuple[int, ...]
+    release: str
+    context: str = "hardirq"
+
+    def free(self, heap: Ops, made: Result) -> None:
+        """Free what an allocation gave."""
+        numbers = (DEVICE, BYTES, made.pointer, made.usable) if self.name.startswith("dma") else \
+            (made.pointer,)
+        heap.call(self.release, *numbers, context=self.context)
+
+
+# One of each kind of record: an object, one of a cache, one that a device reaches. The last must
+# not be freed with interrupts off
+CALLS = (Call("kmalloc", (64,), "kfree"), Call("kmem_cache_alloc", (), "kmem_cache_free"),
+         Call("dma_alloc_coherent", (DEVICE, BYTES), "dma_free_coherent", "task"))
 
 
 def magazines() -> None:
@@ -19,36 +40,36 @@ def magazines() -> None:
     os.sched_setaffinity(0, {0})
     write_file(f"{SYSFS}/clear", "1")
     with ops(API) as heap, denier():
-        for name, (numbers, release) in CALLS.items():
+        for call in CALLS:
             # A task fills the magazine
-            heap.call(release, heap.call(name, *numbers).pointer)
+            call.free(heap, heap.call(call.name, *call.numbers))
             before = stats(API)
             objects = []
             no_records(True)
             while stats(API)["untracked"] < before["untracked"] + 20 and len(objects) < MOST:
-                result = heap.call(name, *numbers, context="hardirq")
+                result = heap.call(call.name, *call.numbers, context="hardirq")
                 assert result.pointer and result.context == "hardirq", result
-                objects.append(result.pointer)
+                objects.append(result)
             tracked = stats(API)["allocated"] - before["allocated"]
-            assert tracked >= AT_HAND, f"{name}: {tracked} of {len(objects)} are tracked"
-            assert tracked < len(objects), f"{name}: all are tracked, so nothing was denied"
+            assert tracked >= AT_HAND, f"{call.name}: {tracked} of {len(objects)} are tracked"
+            assert tracked < len(objects), f"{call.name}: all are tracked, so nothing was denied"
             # Nor does a task's allocation fail
-            objects.append(heap.call(name, *numbers).pointer)
-            assert objects[-1]
+            objects.append(heap.call(call.name, *call.numbers))
+            assert objects[-1].pointer
             no_records(False)
-            for pointer in objects:
-                heap.call(release, pointer, context="hardirq")
+            for result in objects:
+                call.free(heap, result)
             after = stats(API)
             assert after["live"] == before["live"], (before, after)
             untracked = after["untracked"] - before["untracked"]
             freed = after["untracked_freed"] - before["untracked_freed"]
             assert untracked == freed == len(objects) - tracked, (before, after)
 
-            def refilled() -> bool:
+            def refilled(call: Call = call) -> bool:
                 """An atomic call has its record, and finds the next one there."""
                 was = stats(API)["untracked"]
                 for _ in range(2):
-                    heap.call(release, heap.call(name, *numbers, context="hardirq").pointer)
+                    call.free(heap, heap.call(call.name, *call.numbers, context="hardirq"))
                 return stats(API)["untracked"] == was
             wait_for(refilled, "the magazine to be filled")
         assert not violations(), violations()[-1]

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Places in reports: their stacks, as deep as stack_depth says, and names of text that is gone."""
+import re
+
 from ksft_mown import (SYSFS, knob, live, load_mown, loaded, ops, rmmod, run_cases, violations,
                        wait_for, write_file)
 
 DEMO = "mown_test_demo"
-INITFREE, TAKER = "mown_test_initfree", "mown_test_ops"
+INITFREE, INITSTACK, TAKER = "mown_test_initfree", "mown_test_initstack", "mown_test_ops"
 PLACES = ("allocated at ", "first freed at ", "freed again at ")
 
 
@@ -66,6 +68,34 @@ def freed_in_init() -> None:
     assert "\nfreed again at free_again+0x" in report, report
 
 
+def again_report(module: str) -> list[str]:
+    """The report of what the module has freed in its init function and frees again, with stacks."""
+    write_file(f"{SYSFS}/clear", "1")
+    with knob("stack_depth", 16), loaded(module):
+        write_file(f"/sys/module/{module}/parameters/again", "1")
+        wait_for(violations, "the report")
+        report, = violations()
+    lines = [line for line in report.splitlines() if not line.startswith("object #")]
+    bare = [line for line in lines if re.search(r"0x[0-9a-f]{12}|ffffffff", line)]
+    assert not bare, f"addresses without a name: {bare}"
+    return lines
+
+
+def frames_in_init() -> None:
+    """A frame in init text that is gone is told by its offset, or by the name kept for a site."""
+    report = again_report(INITSTACK)
+    for place, function in zip(PLACES, ("make", "release", "release")):
+        found = frames(report, place)
+        assert found[0].startswith(f"{function}+0x"), f"{place}: {found}"
+        ours = [frame for frame in found if re.match(rf"init\+0x[0-9a-f]+ \[{INITSTACK}\]", frame)]
+        # Freed again is what a write does
+        assert ours == ([] if place == PLACES[2] else [found[1]]), f"{place}: {found}"
+    report = again_report(INITFREE)
+    for place in PLACES[:2]:
+        found = frames(report, place)
+        assert found[0].startswith(f"{INITFREE}_init+0x"), f"{place}: {found}"
+
+
 def others_in_init() -> None:
     """What has come to others from an init function keeps its name; who freed theirs has none."""
     with ops(TAKER) as taker:
@@ -94,5 +124,6 @@ if __name__ == "__main__":
                ("stacks from the place to the module's load", stacks),
                ("no deeper than asked for", shallow_stacks),
                ("freed first in an init function", freed_in_init),
+               ("frames in an init function", frames_in_init),
                ("what others have of an init function", others_in_init)],
-              [INITFREE, DEMO, TAKER])
+              [INITFREE, INITSTACK, DEMO, TAKER])

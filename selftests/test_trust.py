@@ -9,9 +9,9 @@ import os
 import subprocess
 from typing import Callable
 
-from ksft_mown import (DENIER, SYSFS, Skip, denier, exits, insmod, kernel_has, knob, load_mown,
-                       loaded, module_loaded, ops, read_file, reported, rmmod, run_cases, stats,
-                       untracked, violations, wait_for, write_file)
+from ksft_mown import (DENIER, PATIENCE, SYSFS, Skip, denier, exits, insmod, kernel_has, knob,
+                       load_mown, loaded, module_loaded, ops, read_file, reported, rmmod,
+                       run_cases, stats, untracked, violations, wait_for, write_file)
 
 WORLD = "mown_plain_world"
 TRUST = "mown_test_trust"
@@ -177,7 +177,7 @@ def async_work() -> None:
                      "the account of the module")
         finally:
             write_file(PARAMETERS.format(ASYNC, "go"), "1")
-        assert going.wait(timeout=30) == 0
+        assert going.wait(timeout=PATIENCE) == 0
         assert not module_loaded("mown_test_ops")
 
 
