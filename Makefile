@@ -21,7 +21,7 @@ help:
 	@echo 'make KVER=VERSION     ... for another whose headers are installed'
 	@echo 'make KDIR=DIRECTORY   ... for a kernel built or unpacked there'
 	@echo 'make demo             see mown at work in a virtual machine'
-	@echo 'make check            run all tests in a virtual machine'
+	@echo 'make check            run all tests in a virtual machine, and check-uml beside'
 	@echo 'make check-debug      ... on a kernel that checks itself (builds it first)'
 	@echo 'make check-matrix     ... on Linux 6.1, 6.12 and newest; makes the table of README.md'
 	@echo 'make check-in-tree    ... with mown built into the kernel (KERNEL=in-tree-m: its module)'
@@ -60,7 +60,8 @@ clean:
 
 # What demo and check share: Debian's packages, the kernel, and mown for it.
 guest-setup:
-	selftests/setup.sh $(if $(filter %-arm64,$(KERNEL)),--arm64)
+	selftests/setup.sh $(if $(filter %-arm64,$(KERNEL)),--arm64)$(if $(filter \
+		sid,$(KERNEL)),--sid)$(if $(filter clang,$(KERNEL)),--cross)
 	+$(MAKE) --no-print-directory modules KDIR="$$($(vmtest) --kdir)"
 
 demo: guest-setup
@@ -68,15 +69,16 @@ demo: guest-setup
 		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
 	selftests/demo.sh $(KERNEL)
 
+# On another kernel than the usual one User-Mode Linux would say nothing new
 check: guest-setup
-	selftests/check.sh -k $(KERNEL)
+	selftests/$(if $(filter 6.1,$(KERNEL)),check-all.sh,check.sh) -k $(KERNEL)
 
 # The suite under KASAN, lockdep, kmemleak and others, shorter where it is random
 check-debug: KERNEL = debug
 check-debug: export MOWN_OPS ?= 10000
 check-debug: export MOWN_FAIL_STEP ?= 10
 check-debug: guest-setup
-	selftests/check.sh -k $(KERNEL) -m 2048 -o 1800 -t 7200
+	selftests/check.sh -k $(KERNEL) -m 2048 -o 1800 -t 7200 plain=page_owner=on
 
 # The suite on other kernels; the results become the table in README.md
 check-matrix:
@@ -101,9 +103,10 @@ check-arm64: guest-setup
 check-kcsan: KERNEL = kcsan
 check-kcsan: export MOWN_OPS ?= 10000
 check-kcsan: guest-setup
-	selftests/check.sh -k $(KERNEL) -o 1800 -t 7200 -T test_kernel_frees.py \
-		-T test_litmus.py -T test_quarantine.py -T test_random_model.py \
-		-T test_rounds.py -T test_stress.py "plain=ignore_loglevel kcsan.skip_watch=200"
+	selftests/check.sh -k $(KERNEL) -o 1800 -t 7200 -T test-unload.sh \
+		-T test_kernel_frees.py -T test_litmus.py -T test_net.py \
+		-T test_quarantine.py -T test_random_model.py -T test_rounds.py \
+		-T test_stress.py "plain=ignore_loglevel kcsan.skip_watch=200"
 
 # The suite, and which lines of src/ it runs; the others stand in build/log/gcov.missed.
 # What argues them is in selftests/README.md.

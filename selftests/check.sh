@@ -18,17 +18,17 @@ added to the kernel's command line; without any, these are run:
 
   plain slub_debug=slub_debug=FZPU
 
-and then what attaches (test_attach*.py, test_failslab.py, test_fuzz.py, test_stock_*.py), and
-what needs no guest or several. A kernel that build-kernel.sh makes has no modules, and is
-checked by more than slub_debug: without test_stock_*, test_ports.py and those phases. So are
-arm64's, whose guest is slow, and has not the programs that these use. With slub_debug only
-those are run in which the allocator has a say. Under User-Mode Linux only what -T names can
-be run.
+and then what attaches (test_attach*.py, test_failslab.py, test_fuzz.py, test_knobs.py,
+test_stock_*.py) or would take the others longer (test_ports.py), and what needs no guest or
+several. A kernel that build-kernel.sh makes has no modules, and is checked by more than
+slub_debug: without test_stock_*, test_ports.py and those phases. So are arm64's, whose guest
+is slow, and has not the programs that these use. With slub_debug only those are run in which
+the allocator has a say. Under User-Mode Linux only what -T names can be run.
 
   -k KERNEL   see vmtest.sh and umltest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
   -o SECONDS  time limit for each test, instead of what settings says
-  -t SECONDS  time limit for each phase (default 1500)
+  -t SECONDS  time limit for each phase (default 2400)
   -T TEST     run only this test, such as test-api.sh; may be repeated
   -h          this text
 
@@ -149,8 +149,8 @@ top=${here%/*}
 build=$top/build
 log=$build/log
 kernel=6.1
-# Twice what a busy machine of two CPUs needs; a later -t takes precedence
-vm_options=(-t 1500)
+# Thrice what a machine of two CPUs needs; a later -t takes precedence
+vm_options=(-t 2400)
 chosen=() test_seconds=
 while getopts ':k:m:o:t:T:h' opt; do
 	case $opt in
@@ -219,12 +219,16 @@ while IFS=: read -r _ name; do
 	test_ports.py | test_stock_*) ((own)) && continue ;;
 	esac
 	case $name in
-	test_attach.py | test_failslab.py | test_fuzz.py | test_stock_*)
+	test_attach.py | test_failslab.py | test_fuzz.py | test_knobs.py | test_ports.py | test_stock_*)
 		attach+=(-t "mown:$name")
 		continue
 		;;
+	test_litmus.py)
+		# Where the allocator tells of each second free
+		((own)) || { slab+=(-t "mown:$name"); continue; }
+		;;
 	test-faces.sh | test-policy.sh | test-unload.sh | test_bad_input.py | test_fail_sweep.py | \
-		test_knobs.py | test_ports.py | test_stacks.py | test_trace.py | test_zz_*) ;;
+		test_net.py | test_stacks.py | test_trace.py | test_zz_*) ;;
 	*) slab+=(-t "mown:$name") ;;
 	esac
 	others+=(-t "mown:$name")

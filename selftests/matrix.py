@@ -5,8 +5,8 @@
     matrix.py [NAME...]
 
 Without a NAME, on Debian's kernels: 6.1, 6.12 and sid's newest. The output is passed on; the last
-line of each run, and the kernel's version, become its row of the table, the others stay as they
-are. Exits with 1 if anything failed.
+line of each run that counts, and the kernel's version, become its row of the table, the others stay
+as they are. Exits with 1 if anything failed.
 """
 import datetime
 import re
@@ -21,10 +21,12 @@ TOP = HERE.parent
 README = TOP / "README.md"
 TABLE = re.compile(r"(?<=\n\| --- \| --- \| --- \| ---: \| ---: \| ---: \| ---: \|\n)(?:\|.*\n)*")
 LAST = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
+# What make check-gcov says of all files
+LINES = re.compile(r"all +\d+ +\d+ +(\d+\.\d+)")
 
 
 class Run(NamedTuple):
-    """What make is told, and the kernel that vmtest.sh knows by this name."""
+    """What make is told, and the kernel that vmtest.sh knows by this name, or "" for none."""
 
     kernel: str
     make: tuple[str, ...]
@@ -38,12 +40,23 @@ RUNS |= {"debug": Run("debug", ("check-debug",)), "kcsan": Run("kcsan", ("check-
          "in-tree-m": Run("in-tree-m", ("check-in-tree", "KERNEL=in-tree-m")),
          "clang": Run("clang", ("check", "KERNEL=clang")),
          "arm64": Run("6.12-arm64", ("check-arm64",)),
-         "6.1-arm64": Run("6.1-arm64", ("check-arm64", "KERNEL=6.1-arm64"))}
+         "6.1-arm64": Run("6.1-arm64", ("check-arm64", "KERNEL=6.1-arm64")),
+         "gcov": Run("gcov", ("check-gcov",)), "model": Run("", ("check-model",)),
+         "compile": Run("", ("check-compile",))}
 
 
-def run(what: Run) -> tuple[int, int, int]:
-    """Run it; how many passed, failed and were skipped."""
-    numbers = (0, 1, 0)
+class Result(NamedTuple):
+    """What came of a run."""
+
+    passed: int
+    failed: int
+    skipped: int
+    lines: str
+
+
+def run(what: Run) -> Result:
+    """Run it."""
+    numbers, lines = (0, 1, 0), ""
     with subprocess.Popen(["make", "-C", TOP, "--no-print-directory", *what.make], text=True,
                           stdout=subprocess.PIPE, errors="replace") as make:
         assert make.stdout
@@ -52,18 +65,31 @@ def run(what: Run) -> tuple[int, int, int]:
             match = LAST.match(line.rstrip())
             if match:
                 numbers = (int(match[1]), int(match[2]), int(match[3]))
+            match = LINES.match(line.rstrip())
+            if match:
+                lines = match[1]
     if make.returncode and not numbers[1]:
         numbers = (numbers[0], 1, numbers[2])
-    return numbers
+    return Result(*numbers, lines)
 
 
-def record(what: Run, numbers: Sequence[int], seconds: float) -> None:
+def kernel_version(kernel: str) -> str:
+    """What uname -r says under it; one that could not be had is none."""
+    if not kernel:
+        return "-"
+    done = subprocess.run([HERE / "vmtest.sh", "-k", kernel, "--kver"], check=False, text=True,
+                          stdout=subprocess.PIPE)
+    return done.stdout.strip() or "none"
+
+
+def record(what: Run, result: Result, seconds: float) -> None:
     """Put the row in its place; one of the same command is replaced."""
-    version = subprocess.run([HERE / "vmtest.sh", "-k", what.kernel, "--kver"], check=True,
-                             text=True, stdout=subprocess.PIPE).stdout.strip()
+    version = kernel_version(what.kernel)
+    if result.lines:
+        version += f", {result.lines} % of lines"
     command = f"| `make {' '.join(what.make)}` |"
     row = (f"{command} {version} | {datetime.date.today()} | " +
-           " | ".join(map(str, numbers)) + f" | {seconds / 60:.0f} |\n")
+           " | ".join(map(str, result[:3])) + f" | {seconds / 60:.0f} |\n")
     text = README.read_text(encoding="utf-8")
     found = TABLE.search(text)
     assert found, f"{README} has no table"
@@ -80,9 +106,9 @@ def main(names: Sequence[str]) -> int:
     failed = 0
     for name in names or DEBIAN:
         start = time.monotonic()
-        numbers = run(RUNS[name])
-        record(RUNS[name], numbers, time.monotonic() - start)
-        failed += numbers[1]
+        result = run(RUNS[name])
+        record(RUNS[name], result, time.monotonic() - start)
+        failed += result.failed
     return 1 if failed else 0
 
 
