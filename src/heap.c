@@ -241,6 +241,7 @@ void mown_drop_stale(struct mown_owner *owner, unsigned int index,
 		mown_orphan_freed(owner, stale);
 	else if (stale->state == MOWN_LIVE)
 		mown_count(owner, MOWN_STALE);
+	/* What others have given to RCU may have gone unseen on newer kernels. */
 	if (stale->state == MOWN_LIVE)
 		irq_work_queue(&mown_stale_work);
 	stale = mown_forget(owner, index, stale);

@@ -124,8 +124,8 @@ static bool mown_keep_plain(struct mown_owner *owner, unsigned long index,
 
 	if (unlikely(IS_ENABLED(CONFIG_DEBUG_KMEMLEAK) ||
 		     rec->bits & is_not.bits ||
-		     rec->size > MOWN_POISON_PIECE ||
-		     READ_ONCE(owner->dying) || owner->blind || READ_ONCE(mown_stack_wanted)))
+		     rec->size > MOWN_POISON_PIECE || owner->blind ||
+		     READ_ONCE(owner->dying) || READ_ONCE(mown_stack_wanted)))
 		return false;
 	class = kmalloc_size_roundup(rec->size);
 	if (unlikely(class > limit || mown_usable_size(rec->addr) != class))

@@ -117,8 +117,6 @@ void *__mown_track_as(void *ptr, size_t size, gfp_t gfp,
 bool __mown_release_as(const void *ptr, enum mown_family family,
 		       const void *with, size_t size, struct module *mod,
 		       enum mown_way way);
-void *__mown_kvrealloc(const void *ptr, size_t size, gfp_t gfp,
-		       struct module *mod, enum mown_way way);
 struct kmem_cache *__mown_kmem_cache_create(const char *name, unsigned int size,
 					    unsigned int align,
 					    slab_flags_t flags,
@@ -127,6 +125,9 @@ struct kmem_cache *__mown_kmem_cache_create(const char *name, unsigned int size,
 					    void (*ctor)(void *));
 void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 		      struct module *mod, enum mown_way way)
+	__realloc_size(2);
+void *__mown_kvrealloc(const void *ptr, size_t size, gfp_t gfp,
+		       struct module *mod, enum mown_way way)
 	__realloc_size(2);
 void __mown_kfree(const void *ptr, struct module *mod, enum mown_way way);
 void __mown_kfree_sensitive(const void *ptr, struct module *mod,
