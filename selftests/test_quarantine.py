@@ -320,12 +320,14 @@ def shrinks() -> None:
 
 def storm() -> None:
     """With the quarantine full of most of the memory, there is all the memory one asks for."""
-    size = 512 << 10
+    # Few enough for a quarantine (OBJECTS_MAX), and then the most that the kernel never refuses
+    # while there is something to reclaim (PAGE_ALLOC_COSTLY_ORDER): free memory is in pieces here
+    waits, size = 128 << 10, 32 << 10
     # Huge pages of 2 MiB are what the rest is taken with
     with little_memory(256 * MIB), ops(API) as heap:
         set_bytes(API, 96 * MIB)
-        for _ in range(96 * MIB // size):
-            heap.call("kfree", alloc(heap, size))
+        for _ in range(96 * MIB // waits):
+            heap.call("kfree", alloc(heap, waits))
         full = stats(API)["quarantined_bytes"]
         assert full > 80 * MIB, f"no more than {full} bytes"
         wants = memory()["MemFree"] + 48 * MIB
