@@ -138,7 +138,15 @@ def deny(way: Way, heap: Ops, what: Nth, number: int) -> tuple[int, bool]:
 
 
 def own_failures(way: Way, what: Nth) -> int:
-    """How many allocations the function makes without mown; it fails if one of them does."""
+    """How many allocations the function makes without mown; it fails if one of them does.
+
+    Once in a while the kernel makes others on the way (DEBUG_OBJECTS fills its pool): so the least.
+    """
+    return min(counted_failures(way, what) for _ in range(3))
+
+
+def counted_failures(way: Way, what: Nth) -> int:
+    """How many allocations are made by the thread in one call without mown."""
     with ops(PLAIN) as heap:
         heap.call(way.release, *way.freeing(heap.call(way.function, *way.numbers).pointer))
         for number in range(1, ROUNDS):
@@ -201,7 +209,8 @@ def share(percent: int, everybody: bool) -> contextlib.AbstractContextManager[No
 
 
 def at_random() -> None:
-    """Each result is no object, or one that can be freed; at the end the accounts balance."""
+    """Each result is no object, or one that can be freed, with or without a record of it; at the
+    end the accounts balance."""
     seed = int(os.environ.get("MOWN_SEED") or random.randrange(1 << 32))
     rnd = random.Random(seed)
     names = [API, DROPIN]
@@ -214,6 +223,7 @@ def at_random() -> None:
             for percent in (1, 5, 20, 50):
                 for everybody in (False, True):
                     one_share(rnd, name, percent, everybody)
+            one_share(rnd, name, 100, False)
 
 
 def one_share(rnd: random.Random, name: str, percent: int, everybody: bool) -> None:
@@ -229,10 +239,14 @@ def one_share(rnd: random.Random, name: str, percent: int, everybody: bool) -> N
                                        last=(pool,))]
         held: list[tuple[Way, int]] = []
         denied = 0
+        # What needs no slab comes all the same: more of it than mown has records at hand, and in
+        # no context in which others could fetch some
+        frees, contexts = ((0.45, ("task", "softirq", "hardirq")) if percent < 100 else
+                           (0, ("task",)))
         with share(percent, everybody):
             for _ in range(CALLS):
-                context = rnd.choice(("task", "softirq", "hardirq"))
-                freed = held and rnd.random() < 0.45
+                context = rnd.choice(contexts)
+                freed = held and rnd.random() < frees
                 if freed:
                     way, pointer = held.pop(rnd.randrange(len(held)))
                     words = ("task", way.release, *way.freeing(pointer))
@@ -259,6 +273,7 @@ def one_share(rnd: random.Random, name: str, percent: int, everybody: bool) -> N
         found = stats(name)
         assert found["live"] == before and found["untracked"] == found["untracked_freed"], \
             f"{name}, {percent} %: {found}"
+        assert found["untracked"] or percent < 100, "all have records"
         assert not violations(), violations()[-1]
 
 
