@@ -34,42 +34,21 @@ SYSTEM_PACKAGES=(usr-is-merged base-files base-passwd bash busybox-static coreut
 # A user who is not root may lack the directory of depmod
 PATH=$PATH:/usr/sbin:/sbin
 
-# debian_site: where apt gets Debian from
-debian_site()
-{
-	local site
-
-	# shellcheck disable=SC2016 # apt expands the $(...)
-	site=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' \
-		"Created-By: Packages" | sed -n 's/^bookworm //p' | head -n 1)
-	[[ $site ]] || die "apt has no source for Debian bookworm to find others from"
-	echo "$site"
-}
-
 # apt_for KERNEL: set APT to the options with which apt sees KERNEL's packages.
-# Backports and arm64 get private lists, so the host's apt configuration stays as it is.
 apt_for()
 {
-	local site private=(-o Dir::State::lists="$work/lists" -o Dir::Cache="$work")
-
-	mkdir -p "$work/lists" "$work/archives/partial"
-	APT=(-q -o APT::Sandbox::User="$(id -un)")
+	apt_installed
 	if [[ $1 == *-arm64 ]]; then
 		# As if arm64's system were this one, with nothing installed yet; what
 		# builds modules runs here, and is the host's
 		: >"$work/status"
-		APT+=("${private[@]}" -o APT::Architecture=arm64 -o APT::Architectures::=arm64
+		apt_private
+		APT+=(-o APT::Architecture=arm64 -o APT::Architectures::=arm64
 			-o APT::Architectures::=amd64 -o Dir::State::status="$work/status")
 	fi
 	case ${1%-arm64} in
 	6.1 | 6.1.0-*) ;;
-	6.12 | 6.12.*+deb12*)
-		site=$(debian_site) || exit 1
-		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-			"$site bookworm-backports main" >"$work/backports.list"
-		APT+=("${private[@]}" -o Dir::Etc::sourcelist="$work/backports.list"
-			-o Dir::Etc::sourceparts=/dev/null)
-		;;
+	6.12 | 6.12.*+deb12*) apt_backports ;;
 	*)
 		die "unsupported kernel '$1' (try 6.1, 6.12, 6.1-arm64 or 6.12-arm64)"
 		;;
@@ -281,6 +260,8 @@ fetch_kernel()
 	[[ $1 == "$ver" ]] || ln -sfn "$ver" "$cache/kernels/$1"
 }
 
+# shellcheck source-path=SCRIPTDIR
+. "${0%/*}/debian.sh"
 kernel=${1:?usage: fetch-kernel.sh KERNEL}
 [[ $kernel == sid || $kernel =~ ^[0-9][A-Za-z0-9.+~-]*$ ]] || die "'$kernel' is not a kernel version"
 cache=${MOWN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mown}
