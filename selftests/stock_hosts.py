@@ -60,7 +60,7 @@ def sockets(kind: int, left: str, right: str) -> tuple[socket.socket, socket.soc
     for name, address in ((LEFT, left), (RIGHT, right)):
         with inside(name):
             made.append(socket.socket(family, kind))
-        made[-1].settimeout(10)
+        made[-1].settimeout(PATIENCE)
         made[-1].bind((address, 0))
     return made[0], made[1]
 
@@ -98,7 +98,7 @@ def stream(left: str, right: str, size: int = 256 << 10) -> None:
         one.connect(two.getsockname())
         link, _ = two.accept()
         with link, in_thread(one.sendall, b"s" * size):
-            link.settimeout(10)
+            link.settimeout(PATIENCE)
             count = 0
             while count < size:
                 more = link.recv(65536)

@@ -28,6 +28,8 @@ from ksft_mown import (DEBUGFS, PATIENCE, SYSFS, ExitBlock, Ktap, Skip, attach, 
                        kernel_version, need_attach, read_blocks, read_file, run_cases, violations,
                        wait_for, write_file)
 
+SKB_DEFER = "/proc/sys/net/core/skb_defer_max"
+
 # What the kernel never lets go once it was used: its default generator of random numbers
 # (crypto_default_rng), and what that is made of
 STAYS = {"drbg", "jitterentropy_rng", "sha512_generic", "sha512_ssse3", "sha3_generic", "ctr"}
@@ -135,7 +137,7 @@ def unload_since(before: Iterable[str]) -> None:
         # What the kernel takes down in the background holds modules for some time
         left = {name: users for name, users in modules_now().items()
                 if name not in before and name not in STAYS}
-        assert time.monotonic() < end, f"cannot be unloaded: {left}"
+        assert not left or time.monotonic() < end, f"cannot be unloaded: {left}"
         time.sleep(0.1)
 
 
@@ -244,6 +246,10 @@ def run_stock(cases: Sequence[Case], least: int,
 
     MORE: cases that do not fit in the table.
     """
+    # What is received leaves its memory on a list of the CPU that sent it, which nobody looks at
+    # again where there is no other traffic
+    if os.path.exists(SKB_DEFER):
+        write_file(SKB_DEFER, "0")
     table = [(case.title, functools.partial(counted, case)) for case in cases]
     table += more
     table.append((f"{least} modules or more", functools.partial(tally, least, len(cases))))

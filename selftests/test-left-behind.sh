@@ -177,8 +177,8 @@ test_reclaim()
 }
 
 # The control for that: with report the blocks stay, the same measure notices
-# them, all 10,000 but for as many as it may miss above, and live lists them
-# and those of the first round.
+# them, many more than it may miss above (others give back some meanwhile), and live
+# lists them all, and those of the first round.
 test_control()
 {
 	local grown
@@ -189,7 +189,7 @@ test_control()
 	set_policy left_behind report
 	ten_rounds 0
 	grown=$(<"$WORK/grown")
-	[ "$grown" -gt $((9 * LEFT)) ] || fail "only $grown objects more"
+	[ "$grown" -gt $((5 * LEFT)) ] || fail "only $grown objects more"
 	orphans leaky >"$WORK/orphans"
 	equal "$(awk '{ n += $1 } END { print n }' "$WORK/orphans")" $((11 * LEFT)) \
 		"orphans in live"

@@ -289,7 +289,7 @@ def no_memory() -> None:
     assert (block.allocated, block.freed, block.left) == \
         (counters["allocated"], counters["freed"], 0), block
     # What mown itself asks for must not complain, as the module has asked not to
-    for word in ("page allocation failure", "Out of memory", "oom-kill"):
+    for word in ("insmod: page allocation failure", "Out of memory", "oom-kill"):
         assert word not in log, f"the log has '{word}'"
     # The counters are exact, the memory is not, for it is everybody's: the page cache has had to
     # give way and comes back. Were the blocks lost, it would be nearly all that was taken

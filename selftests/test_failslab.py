@@ -25,6 +25,8 @@ from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attach, attache
                        run_cases, skip_all, stats, unload, violations, wait_for, write_file)
 
 FAILSLAB = "/sys/kernel/debug/failslab"
+# The kernel counts by fail-nth what this fails as well: pages, of any order from this on
+FAIL_PAGE_ORDER = "/sys/kernel/debug/fail_page_alloc/min-order"
 NTH = "/proc/thread-self/fail-nth"
 API, DROPIN, PLAIN = "mown_test_ops", "mown_dropin_ops", "mown_plain_ops"
 LEAKER = "mown_dropin_leak"
@@ -71,15 +73,18 @@ WAITS = ("vmalloc", "alloc_percpu", "__alloc_percpu", "kvmalloc", "mempool_creat
 
 @contextlib.contextmanager
 def settings(values: dict[str, str]) -> Iterator[None]:
-    """How allocations fail, for a while."""
-    before = {name: read_file(f"{FAILSLAB}/{name}").strip() for name in values}
-    for name, value in values.items():
-        write_file(f"{FAILSLAB}/{name}", value)
+    """How allocations fail, for a while: those of the slab allocator, not those of its slabs."""
+    files = {f"{FAILSLAB}/{name}": value for name, value in values.items()}
+    if os.path.exists(FAIL_PAGE_ORDER):
+        files[FAIL_PAGE_ORDER] = "20"
+    before = {name: read_file(name).strip() for name in files}
+    for name, value in files.items():
+        write_file(name, value)
     try:
         yield
     finally:
         for name, value in before.items():
-            write_file(f"{FAILSLAB}/{name}", value)
+            write_file(name, value)
 
 
 class Nth:

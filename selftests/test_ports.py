@@ -172,7 +172,8 @@ def exercise(port: Port) -> None:
     Ktap.note(f"{names[0]} allocated {families}, held {' '.join(sorted(seen))}")
     held, both = set(port.held.split()), set((port.held + " " + port.brief).split())
     assert held <= seen, f"{names[0]} held nothing of {held - seen}"
-    assert both == set(families), f"{names[0]} used {families}, not {both}"
+    # kvmalloc() takes what free memory is in pieces too small for it from vmalloc()
+    assert both <= set(families) <= both | {"vmalloc"}, f"{names[0]} used {families}, not {both}"
     assert len(both) >= 3, both
     judge(port, last, families)
 
@@ -348,6 +349,8 @@ def meminit() -> None:
     if "slub_debug" in read_file("/proc/cmdline"):
         raise Skip("slub_debug keeps the kernel from zeroing slab objects")
     write_file(f"{SYSFS}/clear", "1")
+    # It asks for blocks of 4 MiB
+    write_file("/proc/sys/vm/compact_memory", "1")
     with counting("test_meminit") as counted:
         run("insmod", path)
         families = counted()

@@ -847,6 +847,9 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
         self.allocated(caller, cache, Block("cache", 1, 1, room=64))
         addrs = {self.any_of(self.rng.choice(("kmalloc", "vmalloc", "slab", "element")))
                  for _ in range(self.rng.randrange(1, 30))} - {0}
+        # Before any of them can have gone: its slab is memory of nobody's
+        last = self.call(caller, "kmem_cache_alloc", cache)
+        self.add_slab(caller, cache, last)
         waiting = []
         for addr in addrs:
             obj = self.object(addr)
@@ -858,8 +861,6 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
                 self.rng.choice(("kfree_rcu", "kfree_rcu_headless"))
             self.call(caller, function, addr)
             self.rcu_claimed(caller, addr, obj, waiting, double)
-        last = self.call(caller, "kmem_cache_alloc", cache)
-        self.add_slab(caller, cache, last)
         self.call(caller, "kfree_rcu", last[0])
         self.rcu_claimed(caller, last[0], self.object(last[0]), waiting, False)
         for owner, addr, obj in waiting:
@@ -935,7 +936,7 @@ def run(steps: int, limit: int) -> None:
                                 "mismatched_frees", "released_elsewhere")
         missing = [family for family in FAMILIES if not done.get(f"new {family}")]
         assert not missing, f"none of {missing} was allocated"
-    if steps >= 10000 and limit >= 1 << 24:
+    if steps >= 20000 and limit >= 1 << 24:
         random_heap.check_full(session)
     random_heap.check_exits(session)
 

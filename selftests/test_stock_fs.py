@@ -10,6 +10,7 @@ from typing import Iterator
 from ksft_mown import Ktap, LIBC, attach, command, violations, write_file
 from stock_modules import (PATIENCE, SYSFS, Case, file_text, in_thread, ioctl, mounted, run,
                            run_stock, sparse, work_dir)
+from test_stock_block import receive
 
 # ---- Files ----
 
@@ -314,7 +315,8 @@ def rpc_null() -> None:
     call = struct.pack(">10I", 0x6d6f776e, 0, 2, 100003, 4, 0, 0, 0, 0, 0)
     with socket.create_connection(("127.0.0.1", 2049), timeout=PATIENCE) as link:
         link.sendall(struct.pack(">I", 1 << 31 | len(call)) + call)
-        answer = link.recv(100)
+        # The mark of a record, and the head of an answer
+        answer = receive(link, 28)
     assert answer[4:12] == struct.pack(">II", 0x6d6f776e, 1), answer
 
 

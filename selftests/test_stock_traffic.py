@@ -7,7 +7,7 @@ import socket
 import struct
 
 from stock_hosts import LEFT, RIGHT, datagrams, hosts, inside, ip, reach, talk, tc
-from stock_modules import Case, in_thread, run, run_stock, wait_path
+from stock_modules import PATIENCE, Case, in_thread, run, run_stock, wait_path
 
 # ---- Queues and filters ----
 
@@ -120,7 +120,7 @@ def use_can() -> None:
                 link.bind(("v0",))
             bcm.connect(("v0",))
         with one, two, bcm:
-            two.settimeout(10)
+            two.settimeout(PATIENCE)
             frame = struct.pack("<IB3x8s", 0x123, 8, b"mown can")
             for _ in range(50):
                 one.send(frame)
@@ -130,12 +130,19 @@ def use_can() -> None:
             assert two.recv(16)
 
 
+# The kernel's <linux/vm_sockets.h>
+SO_VM_SOCKETS_CONNECT_TIMEOUT = 6
+
+
 def use_vsock() -> None:
     """A connection of the machine with itself."""
     with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as two, \
             socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as one:
         two.bind((socket.VMADDR_CID_ANY, 777))
         two.listen()
+        # Not the kernel's two seconds
+        one.setsockopt(socket.AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT,
+                       struct.pack("=qq", PATIENCE, 0))
         one.connect((1, 777))
         link, _ = two.accept()
         with link, in_thread(one.sendall, b"v" * 200000):
@@ -149,7 +156,7 @@ def use_tipc() -> None:
     with socket.socket(socket.AF_TIPC, socket.SOCK_RDM) as two, \
             socket.socket(socket.AF_TIPC, socket.SOCK_RDM) as one:
         two.bind((socket.TIPC_ADDR_NAMESEQ, 18888, 0, 9, socket.TIPC_NODE_SCOPE))
-        two.settimeout(10)
+        two.settimeout(PATIENCE)
         for _ in range(20):
             one.sendto(b"tipc", (socket.TIPC_ADDR_NAME, 18888, 5, 0))
             assert two.recv(100) == b"tipc"
@@ -168,7 +175,7 @@ def use_tls() -> None:
             for link, way in ((one, TLS_TX), (two, TLS_RX)):
                 link.setsockopt(SOL_TCP, TCP_ULP, b"tls")
                 link.setsockopt(SOL_TLS, way, info)
-            two.settimeout(10)
+            two.settimeout(PATIENCE)
             one.sendall(b"t" * 50000)
             count = 0
             while count < 50000:
