@@ -134,7 +134,7 @@ __alloc_percpu|void __percpu *|__alloc_percpu(n, 8)
 __alloc_percpu_gfp|void __percpu *|__alloc_percpu_gfp(n, 8, GFP_KERNEL)
 alloc_percpu|void __percpu *|alloc_percpu(struct use)
 alloc_percpu_gfp|void __percpu *|alloc_percpu_gfp(struct use, GFP_KERNEL)
-free_percpu|void|free_percpu((void __percpu *)p)
+free_percpu|void|free_percpu((void __percpu *)n)
 dma_alloc_attrs|void *|dma_alloc_attrs(p, n, p, GFP_KERNEL, 0)
 dma_alloc_coherent|void *|dma_alloc_coherent(p, n, p, GFP_KERNEL)
 dma_alloc_wc|void *|dma_alloc_wc(p, n, p, GFP_KERNEL)
@@ -247,8 +247,9 @@ plain_calls()
 	local name bad=0
 
 	for name in kfree kvfree kfree_sensitive krealloc; do
-		# 6.10 renamed what allocates.
-		calls "$work/use/plain.o" "$name" | grep -qxE "$name(_noprof)?" ||
+		# 6.10 renamed what allocates, and 6.18 has one function for all krealloc()s.
+		calls "$work/use/plain.o" "$name" |
+			grep -qxE "$name(_node_align)?(_noprof)?" ||
 			{ echo "use_$name() does not call $name()"; bad=1; }
 	done
 	! "${cross}nm" -u "$work/use/plain.ko" | grep mown || bad=1
@@ -272,7 +273,7 @@ mapped_calls()
 	done < <(uses)
 	# And nowhere else in the module: not from a header's inline function.
 	! "${cross}nm" -u "$work/use/mapped.ko" | grep -wE \
-		'kfree|kvfree|kfree_sensitive|krealloc(_noprof)?|kvfree_call_rcu|kmem_cache_free_bulk' ||
+		'kfree|kvfree|kfree_sensitive|krealloc(_node_align)?(_noprof)?|kvfree_call_rcu|kmem_cache_free_bulk' ||
 		bad=1
 	return $bad
 }

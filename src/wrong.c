@@ -96,9 +96,21 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 }
 
 /*
+ * Can the record not be right? Unless its object goes as a whole, nothing is said of
+ * what lies inside.
+ */
+static bool mown_is_wrong(const struct mown_record *rec)
+{
+	return mown_is_over(rec) ||
+	       (rec->state == MOWN_LIVE && mown_families[rec->family].whole &&
+		!mown_class_fits(rec));
+}
+
+/*
  * The start of the object that @addr points into, if it is in the stripe, or 0.
  * What is recorded just now cannot be what the caller knows of: empty trees are not
- * locked.
+ * locked. A record that cannot be right goes: its memory may be part of a larger
+ * object by now, which is in another stripe.
  */
 static unsigned long mown_covering_in(struct mown_owner *owner,
 				      unsigned int index, unsigned long addr)
@@ -111,9 +123,15 @@ static unsigned long mown_covering_in(struct mown_owner *owner,
 	if (!data_race(owner->trees[index].rb_node))
 		return 0;
 	stripe = mown_lock(index, &flags);
-	rec = mown_tree_floor(&owner->trees[index], addr);
-	if (rec && addr - rec->addr < max(rec->size, mown_class_size(rec)))
-		start = rec->addr;
+	while (!start) {
+		rec = mown_tree_floor(&owner->trees[index], addr);
+		if (!rec || addr - rec->addr >= max(rec->size, mown_class_size(rec)))
+			break;
+		if (mown_is_wrong(rec))
+			mown_drop_stale(owner, index, rec);
+		else
+			start = rec->addr;
+	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return start;
 }
@@ -173,8 +191,7 @@ static bool mown_describe_interior(struct mown_event *event,
 	rec = mown_tree_find(&owner->trees[index], start);
 	if (rec && !mown_families[rec->family].whole)
 		rec = NULL;
-	if (rec && (mown_is_over(rec) ||
-		    (rec->state == MOWN_LIVE && !mown_class_fits(rec)))) {
+	if (rec && mown_is_wrong(rec)) {
 		mown_drop_stale(owner, index, rec);
 		rec = NULL;
 	}

@@ -40,7 +40,7 @@ static bool world_get(void *ptr, size_t size)
 	bool got = false;
 
 	while (!got && nr < WORLD_TRIES) {
-		tries[nr] = kmalloc(size, GFP_KERNEL);
+		tries[nr] = kmalloc(size, WORLD_GFP);
 		if (!tries[nr])
 			break;
 		got = tries[nr] == ptr;
@@ -54,9 +54,15 @@ static bool world_get(void *ptr, size_t size)
 /* Free @ptr on a path without a tracepoint, and own its address from then on. */
 bool mown_world_take_over(void *ptr, size_t size)
 {
+	bool got;
+
+	/* What is free is the CPU's. */
+	migrate_disable();
 	kmem_cache_free_bulk(NULL, 1, &ptr);
 	mown_world_keep(ptr, size);
-	return world_get(ptr, size);
+	got = world_get(ptr, size);
+	migrate_enable();
+	return got;
 }
 EXPORT_SYMBOL_GPL(mown_world_take_over);
 

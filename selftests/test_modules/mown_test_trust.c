@@ -22,7 +22,7 @@ module_param(done, bool, 0444);
 
 static void trust_hole(void)
 {
-	void *object = mown_kmalloc(3000, GFP_KERNEL);
+	void *object = mown_kmalloc(3000, WORLD_GFP);
 
 	done = object && mown_world_take_over(object, 3000);
 }
