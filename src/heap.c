@@ -471,6 +471,11 @@ bool mown_is_served(const void *ptr, enum mown_family family)
 	return as >= 0 && as != family;
 }
 
+static bool mown_is_anything(const struct mown_record *rec)
+{
+	return true;
+}
+
 /* The same of an element, which may lie inside of what that has allocated. */
 static bool mown_is_served_element(const void *ptr,
 				   const struct mown_caller *caller)
@@ -484,7 +489,8 @@ static bool mown_is_served_element(const void *ptr,
 		return true;
 	rcu_read_lock();
 	owner = mown_owner_find(caller->mod);
-	served = owner && mown_covering(owner, (unsigned long)ptr);
+	served = owner && mown_covering(owner, (unsigned long)ptr,
+					mown_is_anything);
 	rcu_read_unlock();
 	return served;
 }
@@ -933,6 +939,10 @@ int mown_recorded_with(unsigned long addr, const void **with)
 		return family;
 	stripe = mown_lock(index, &flags);
 	rec = mown_find(index, addr, NULL, &owner);
+	if (rec && unlikely(mown_is_over(rec))) {
+		mown_drop_stale(owner, index, rec);
+		rec = NULL;
+	}
 	if (rec) {
 		family = rec->family;
 		*with = mown_record_with(rec);

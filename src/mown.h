@@ -1400,7 +1400,10 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 			  const struct mown_record *rec);
 void mown_describe_freed(struct mown_event *event,
 			 const struct mown_freed *freed);
-unsigned long mown_covering(struct mown_owner *owner, unsigned long addr);
+/* Under the lock of the record's stripe. */
+typedef bool (*mown_wanted_fn)(const struct mown_record *rec);
+unsigned long mown_covering(struct mown_owner *owner, unsigned long addr,
+			    mown_wanted_fn wanted);
 bool mown_rescue(struct mown_hold *hold, u32 stack, bool sensitive)
 	__releases(&hold->stripe->lock) __releases(RCU);
 bool mown_not_live(struct mown_hold *hold, bool resize)

@@ -83,6 +83,11 @@ static void mown_release_waited(struct mown_record *rec,
 	rcu_read_unlock();
 }
 
+static bool mown_waits_by_head(const struct mown_record *rec)
+{
+	return rec->state == MOWN_RCU && !rec->freed;
+}
+
 /*
  * The record of @owner's object that waits for RCU by the @head in it, if
  * there is one. The caller holds it then, with @freed for its slot.
@@ -91,7 +96,8 @@ static bool mown_hold_by_head(struct mown_owner *owner,
 			      const struct rcu_head *head,
 			      struct mown_freed *freed)
 {
-	unsigned long flags, start = mown_covering(owner, (unsigned long)head);
+	unsigned long flags, start = mown_covering(owner, (unsigned long)head,
+						   mown_waits_by_head);
 	unsigned int index = mown_stripe_index(start);
 	struct mown_stripe *stripe;
 	struct mown_record *rec;
@@ -100,7 +106,7 @@ static bool mown_hold_by_head(struct mown_owner *owner,
 		return false;
 	stripe = mown_lock(index, &flags);
 	rec = mown_tree_find(&owner->trees[index], start);
-	if (rec && rec->state == MOWN_RCU && !rec->freed) {
+	if (rec && mown_waits_by_head(rec)) {
 		freed->rec = rec;
 		rec->freed = freed;
 	}

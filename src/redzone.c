@@ -94,11 +94,12 @@ void mown_redzone_make(struct mown_record *rec, gfp_t gfp,
 		memcpy(roomy, ptr, rec->size);
 		mown_give_back(rec);
 		rec->addr = (unsigned long)roomy;
-		if (is_kfence_address(roomy))
-			return;
 	}
 	/* Its size does not give the class any more. */
 	rec->loose = true;
+	/* Moved there: it watches the object's end itself. */
+	if (is_kfence_address((void *)rec->addr))
+		return;
 	rec->redzone = true;
 	memset((void *)(rec->addr + rec->size), SLUB_RED_ACTIVE,
 	       mown_redzone_bytes(rec));

@@ -96,24 +96,14 @@ void mown_describe_object(struct mown_event *event, struct mown_owner *owner,
 }
 
 /*
- * Can the record not be right? Unless its object goes as a whole, nothing is said of
- * what lies inside.
- */
-static bool mown_is_wrong(const struct mown_record *rec)
-{
-	return mown_is_over(rec) ||
-	       (rec->state == MOWN_LIVE && mown_families[rec->family].whole &&
-		!mown_class_fits(rec));
-}
-
-/*
- * The start of the object that @addr points into, if it is in the stripe, or 0.
- * What is recorded just now cannot be what the caller knows of: empty trees are not
- * locked. A record that cannot be right goes: its memory may be part of a larger
- * object by now, which is in another stripe.
+ * The start of the object that @addr points into, if it is in the stripe and @wanted,
+ * or 0. What is recorded just now cannot be what the caller knows of: empty trees are
+ * not locked. A record that is over goes, before anything is asked of its memory: that
+ * may be part of a larger object by now, which is in another stripe.
  */
 static unsigned long mown_covering_in(struct mown_owner *owner,
-				      unsigned int index, unsigned long addr)
+				      unsigned int index, unsigned long addr,
+				      mown_wanted_fn wanted)
 {
 	unsigned long flags, start = 0;
 	struct mown_stripe *stripe;
@@ -123,15 +113,15 @@ static unsigned long mown_covering_in(struct mown_owner *owner,
 	if (!data_race(owner->trees[index].rb_node))
 		return 0;
 	stripe = mown_lock(index, &flags);
-	while (!start) {
-		rec = mown_tree_floor(&owner->trees[index], addr);
-		if (!rec || addr - rec->addr >= max(rec->size, mown_class_size(rec)))
-			break;
-		if (mown_is_wrong(rec))
-			mown_drop_stale(owner, index, rec);
-		else
-			start = rec->addr;
+	rec = mown_tree_floor(&owner->trees[index], addr);
+	if (rec && unlikely(mown_is_over(rec))) {
+		/* No other one of this tree covers the address: none overlap. */
+		mown_drop_stale(owner, index, rec);
+		rec = NULL;
 	}
+	if (rec && wanted(rec) &&
+	    addr - rec->addr < max(rec->size, mown_class_size(rec)))
+		start = rec->addr;
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return start;
 }
@@ -143,13 +133,14 @@ static size_t mown_max_class(struct mown_owner *owner, bool inside)
 }
 
 /*
- * The start of the object of @owner, live or released, that @addr points into,
+ * The start of the object of @owner that is @wanted and that @addr points into,
  * or 0. A granule's addresses share a stripe, so it is in the stripe of @addr's
  * granule, or of one before it as far back as the owner's largest object that
  * does not begin with a page; or of that of a page before, as far back as the
  * largest that does.
  */
-unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
+unsigned long mown_covering(struct mown_owner *owner, unsigned long addr,
+			    mown_wanted_fn wanted)
 {
 	size_t pages = mown_max_class(owner, false) / PAGE_SIZE + 1;
 	size_t granules = mown_max_class(owner, true) / MOWN_GRANULE + 1;
@@ -157,18 +148,25 @@ unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
 
 	if (granules + pages >= MOWN_STRIPES) {
 		for (i = 0; !start && i < MOWN_STRIPES; i++)
-			start = mown_covering_in(owner, i, addr);
+			start = mown_covering_in(owner, i, addr, wanted);
 		return start;
 	}
 	for (i = 0; !start && i <= granules; i++)
 		start = mown_covering_in(owner,
 					 mown_stripe_index(addr - i * MOWN_GRANULE),
-					 addr);
+					 addr, wanted);
 	for (i = 0; !start && i <= pages; i++)
 		start = mown_covering_in(owner,
 					 mown_stripe_index((addr & PAGE_MASK) -
-							   i * PAGE_SIZE), addr);
+							   i * PAGE_SIZE),
+					 addr, wanted);
 	return start;
+}
+
+/* Of other objects nothing is said of what lies inside. */
+static bool mown_goes_whole(const struct mown_record *rec)
+{
+	return mown_families[rec->family].whole;
 }
 
 /*
@@ -179,25 +177,28 @@ unsigned long mown_covering(struct mown_owner *owner, unsigned long addr)
 static bool mown_describe_interior(struct mown_event *event,
 				   struct mown_owner *owner, unsigned long addr)
 {
-	unsigned long flags, start = mown_covering(owner, addr);
 	struct mown_stripe *stripe;
+	unsigned long flags, start;
 	struct mown_record *rec;
 	unsigned int index;
+	bool wrong;
 
-	if (!start)
-		return false;
-	index = mown_stripe_index(start);
-	stripe = mown_lock(index, &flags);
-	rec = mown_tree_find(&owner->trees[index], start);
-	if (rec && !mown_families[rec->family].whole)
-		rec = NULL;
-	if (rec && mown_is_wrong(rec)) {
-		mown_drop_stale(owner, index, rec);
-		rec = NULL;
-	}
-	if (rec)
-		mown_describe_object(event, owner, rec);
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	do {
+		start = mown_covering(owner, addr, mown_goes_whole);
+		if (!start)
+			return false;
+		index = mown_stripe_index(start);
+		stripe = mown_lock(index, &flags);
+		rec = mown_tree_find(&owner->trees[index], start);
+		wrong = rec && (mown_is_over(rec) ||
+				(rec->state == MOWN_LIVE &&
+				 !mown_class_fits(rec)));
+		if (wrong)
+			mown_drop_stale(owner, index, rec);
+		else if (rec)
+			mown_describe_object(event, owner, rec);
+		raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	} while (wrong);
 	return rec;
 }
 
