@@ -67,7 +67,8 @@ def load(*jobs: Callable[[threading.Event], None]) -> Iterator[None]:
 
 def nothing_left(name: str) -> None:
     """No record, no directory of the module."""
-    assert not [r for r in live() if r.module.startswith(name)], f"records of {name} are left"
+    left = [record for record in live() if record.module.startswith(name)]
+    assert not left, f"{len(left)} records are left: {left[:5]}, {exits(name)[-1:]}"
     for top in (f"{SYSFS}/modules", DEBUGFS):
         assert not os.path.exists(f"{top}/{name}"), f"{top}/{name} is left"
 
