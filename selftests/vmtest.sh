@@ -47,8 +47,8 @@ writes reaches the host.
 MOWN_CACHE (default ~/.cache/mown) holds the kernels; remove one from there to
 get Debian's newest. MOWN_ACCEL=tcg or kvm overrides the choice between them;
 tcg-single has one host thread for all CPUs, for what patches code that the other
-CPUs run meanwhile: QEMU loses a CPU at that now and then ("Oops: int3"), less
-often since 8.1, which fetch-qemu.sh gets where it is older; with tcg-icount the
+CPUs run meanwhile: QEMU loses a CPU at that now and then ("Oops: int3"), 10.0,
+which fetch-qemu.sh gets where it is older than 8.1, as well; with tcg-icount the
 time stamp counter counts instructions. MOWN_GCOV=DIR is where to leave a tar file of
 what a kernel with gcov has in /sys/kernel/debug/gcov at the end.
 EOF_USAGE

@@ -450,6 +450,7 @@ void *__mown_krealloc(const void *ptr, size_t size, gfp_t gfp,
 }
 EXPORT_SYMBOL_GPL(__mown_krealloc);
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 /**
  * __mown_kvrealloc - resize an object of kmalloc() or of vmalloc()
  * @ptr: its start; NULL and ZERO_SIZE_PTR allocate
@@ -458,7 +459,7 @@ EXPORT_SYMBOL_GPL(__mown_krealloc);
  * @mod: the module that calls, THIS_MODULE
  * @way: by which way in
  *
- * As kvrealloc() from Linux 6.12 on, and else as __mown_krealloc().
+ * As kvrealloc() from Linux 6.12 on: before that <linux/mown.h> has its own.
  *
  * Context: Process, may sleep.
  * Return: the object; if @size is 0, ZERO_SIZE_PTR, or NULL for memory of
@@ -473,6 +474,7 @@ void *__mown_kvrealloc(const void *ptr, size_t size, gfp_t gfp,
 	return mown_realloc(ptr, size, gfp, &caller);
 }
 EXPORT_SYMBOL_GPL(__mown_kvrealloc);
+#endif
 
 /**
  * __mown_ksize - how much of an object may be used

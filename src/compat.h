@@ -156,10 +156,7 @@ static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
 	return shrinker;
 }
 
-/*
- * 7.0 and those before it gave the workqueues of each CPU names, without which the
- * kernel warns from 7.2 on.
- */
+/* By 7.0 each CPU's workqueues are called so; the kernel warns without it from 7.2 on. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 #define MOWN_WQ_FLAGS 0
 #define mown_system_wq system_wq
@@ -182,7 +179,7 @@ static inline void *mown_kernel_realloc(const void *ptr, size_t size, gfp_t gfp,
 	return krealloc(ptr, size, gfp);
 }
 
-/* 7.0 and those before it gave pools a function that takes several elements. */
+/* By 7.0 pools have a function that takes several elements. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
 #define MOWN_HAVE_POOL_BULK 1
 #endif

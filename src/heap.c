@@ -142,13 +142,21 @@ bool mown_is_over(const struct mown_record *rec)
 	       poll_state_synchronize_rcu(rec->grace);
 }
 
+/* The record that was found, if any; what is over goes. The stripe is locked. */
+struct mown_record *mown_unless_over(struct mown_owner *owner,
+				     unsigned int index,
+				     struct mown_record *rec)
+{
+	if (likely(!rec || !mown_is_over(rec)))
+		return rec;
+	mown_drop_stale(owner, index, rec);
+	return NULL;
+}
+
 /* See whether there is a live object that the caller may release. */
 static void mown_hold_live(struct mown_hold *hold)
 {
-	if (unlikely(hold->rec && mown_is_over(hold->rec))) {
-		mown_drop_stale(hold->owner, hold->index, hold->rec);
-		hold->rec = NULL;
-	}
+	hold->rec = mown_unless_over(hold->owner, hold->index, hold->rec);
 	hold->live = hold->rec && hold->rec->state == MOWN_LIVE;
 	if (hold->live && unlikely(!mown_class_fits(hold->rec))) {
 		mown_drop_stale(hold->owner, hold->index, hold->rec);
@@ -605,7 +613,9 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 		if (hold->me)
 			WRITE_ONCE(hold->me->freed_others, true);
 	}
+	/* What stands beside that is read by everybody, and seldom written. */
 	if (unlikely(hold->caller->way == MOWN_ANYBODY) &&
+	    !READ_ONCE(mown_stranger_freed) &&
 	    mown_in_modules(hold->caller->site))
 		WRITE_ONCE(mown_stranger_freed, true);
 	mown_describe_release(freed, rec, hold->caller->site, stack,
@@ -930,8 +940,8 @@ int mown_recorded_with(unsigned long addr, const void **with)
 {
 	unsigned int index = mown_stripe_index(addr);
 	struct mown_stripe *stripe;
+	struct mown_owner *owner = NULL;
 	struct mown_record *rec;
-	struct mown_owner *owner;
 	int family = -ENOENT;
 	unsigned long flags;
 
@@ -939,10 +949,7 @@ int mown_recorded_with(unsigned long addr, const void **with)
 		return family;
 	stripe = mown_lock(index, &flags);
 	rec = mown_find(index, addr, NULL, &owner);
-	if (rec && unlikely(mown_is_over(rec))) {
-		mown_drop_stale(owner, index, rec);
-		rec = NULL;
-	}
+	rec = mown_unless_over(owner, index, rec);
 	if (rec) {
 		family = rec->family;
 		*with = mown_record_with(rec);

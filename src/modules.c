@@ -43,20 +43,23 @@ static struct mown_owner *mown_module_owner(const struct module *mod)
 	return owner;
 }
 
+/* Of what compat.h has for a module's texts, whose type differs by version. */
+#define mown_range_of(memory)						\
+	((struct mown_range){						\
+		.start = (unsigned long)(memory)->base,			\
+		.size = (memory)->size,					\
+	})
+
 static struct mown_owner *mown_module_owner_new(struct module *mod)
 {
 	struct mown_owner *owner = mown_owner_new(mod);
 
 	if (!owner)
 		return NULL;
-	owner->text.start = (unsigned long)mown_module_text(mod)->base;
-	owner->text.size = mown_module_text(mod)->size;
+	owner->text = mown_range_of(mown_module_text(mod));
 	/* When it is live, its init text is about to go or gone. */
-	if (mod->state == MODULE_STATE_COMING) {
-		owner->init.start =
-			(unsigned long)mown_module_init_text(mod)->base;
-		owner->init.size = mown_module_init_text(mod)->size;
-	}
+	if (mod->state == MODULE_STATE_COMING)
+		owner->init = mown_range_of(mown_module_init_text(mod));
 	return owner;
 }
 
@@ -154,14 +157,8 @@ static void mown_module_coming(struct module *mod)
  */
 static void mown_module_forget(const struct module *mod, bool all)
 {
-	const struct mown_range text = {
-		.start = (unsigned long)mown_module_text(mod)->base,
-		.size = mown_module_text(mod)->size,
-	};
-	const struct mown_range init = {
-		.start = (unsigned long)mown_module_init_text(mod)->base,
-		.size = mown_module_init_text(mod)->size,
-	};
+	const struct mown_range text = mown_range_of(mown_module_text(mod));
+	const struct mown_range init = mown_range_of(mown_module_init_text(mod));
 
 	if (all)
 		mown_quarantine_forget_sites(NULL, &text);

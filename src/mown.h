@@ -1316,6 +1316,9 @@ static inline int mown_recorded_as(unsigned long addr)
 }
 
 bool mown_is_over(const struct mown_record *rec);
+struct mown_record *mown_unless_over(struct mown_owner *owner,
+				     unsigned int index,
+				     struct mown_record *rec);
 bool mown_is_mismatched(const struct mown_hold *hold);
 struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 				bool sensitive)

@@ -235,7 +235,9 @@ static void mown_see_pool_bulk(unsigned long ip, unsigned long parent_ip,
 	void **elements = (void **)mown_ftrace_arg(fregs, 1);
 	unsigned int i, nr = mown_ftrace_arg(fregs, 2);
 
-	for (i = 0; i < nr && !in_nmi(); i++)
+	if (in_nmi())
+		return;
+	for (i = 0; i < nr; i++)
 		if (mown_recorded_as((unsigned long)elements[i]) == MOWN_ELEMENT)
 			mown_observe_free((unsigned long)elements[i], parent_ip);
 }

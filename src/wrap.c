@@ -90,13 +90,13 @@ static void *mown_hooked_exact(void *addr, size_t size, gfp_t gfp,
 	return addr;
 }
 
-#define __MOWN_WRAP(type, name, params, args, hooked)			\
+#define __MOWN_WRAP(type, name, params, call, hooked)			\
 type mown_wrap_##name params						\
 {									\
 	struct srcu_struct *srcu = &mown_wrappers;			\
 	int idx = srcu_read_lock(srcu);					\
 	unsigned long __maybe_unused site = _RET_IP_;			\
-	type ret = name args;						\
+	type ret = call;						\
 									\
 	ret = (type)(hooked);						\
 	srcu_read_unlock(srcu, idx);					\
@@ -105,7 +105,7 @@ type mown_wrap_##name params						\
 
 /* The name may be one of compat.h's. */
 #define MOWN_WRAP(type, name, params, args, hooked)			\
-	__MOWN_WRAP(type, name, params, args, hooked)
+	__MOWN_WRAP(type, name, params, name args, hooked)
 
 #define MOWN_WRAP_KMALLOC(name, params, args, size, gfp, site)		\
 	MOWN_WRAP(void *, name, params, args,				\
@@ -213,16 +213,11 @@ static struct kmem_cache *mown_hooked_cache(struct kmem_cache *cache,
 }
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+/* By mown's own, which has a way out where the name is taken. */
 #define MOWN_WRAP_CACHE(name, params, args)				\
-struct kmem_cache *mown_wrap_##name params				\
-{									\
-	int idx = srcu_read_lock(&mown_wrappers);			\
-	struct kmem_cache *ret = __mown_kmem_cache_create args;		\
-									\
-	ret = mown_hooked_cache(ret, flags, ctor, _RET_IP_);		\
-	srcu_read_unlock(&mown_wrappers, idx);				\
-	return ret;							\
-}
+	__MOWN_WRAP(struct kmem_cache *, name, params,			\
+		    __mown_kmem_cache_create args,			\
+		    mown_hooked_cache(ret, flags, ctor, site))
 
 MOWN_WRAP_CACHE(kmem_cache_create,
 		(const char *name, unsigned int size, unsigned int align,

@@ -113,12 +113,9 @@ static unsigned long mown_covering_in(struct mown_owner *owner,
 	if (!data_race(owner->trees[index].rb_node))
 		return 0;
 	stripe = mown_lock(index, &flags);
-	rec = mown_tree_floor(&owner->trees[index], addr);
-	if (rec && unlikely(mown_is_over(rec))) {
-		/* No other one of this tree covers the address: none overlap. */
-		mown_drop_stale(owner, index, rec);
-		rec = NULL;
-	}
+	/* If that is over, no other one of this tree covers the address: none overlap. */
+	rec = mown_unless_over(owner, index,
+			       mown_tree_floor(&owner->trees[index], addr));
 	if (rec && wanted(rec) &&
 	    addr - rec->addr < max(rec->size, mown_class_size(rec)))
 		start = rec->addr;

@@ -769,18 +769,6 @@ void mown_split_page(struct page *page, unsigned int order)
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 static __always_inline
-struct kmem_cache *mown_kmem_cache_create(const char *name, unsigned int size,
-					  unsigned int align,
-					  slab_flags_t flags,
-					  void (*ctor)(void *))
-{
-	struct kmem_cache *cache;
-
-	cache = __mown_kmem_cache_create(name, size, align, flags, 0, 0, ctor);
-	return __mown_tracked_cache(cache, flags, ctor);
-}
-
-static __always_inline
 struct kmem_cache *
 mown_kmem_cache_create_usercopy(const char *name, unsigned int size,
 				unsigned int align, slab_flags_t flags,
@@ -820,17 +808,6 @@ struct kmem_cache *mown_kmem_cache_default_args(const char *name,
 }
 
 static __always_inline
-struct kmem_cache *mown_kmem_cache_create(const char *name, unsigned int size,
-					  unsigned int align,
-					  slab_flags_t flags,
-					  void (*ctor)(void *))
-{
-	struct kmem_cache_args args = { .align = align, .ctor = ctor };
-
-	return mown_kmem_cache_create_args(name, size, &args, flags);
-}
-
-static __always_inline
 struct kmem_cache *
 mown_kmem_cache_create_usercopy(const char *name, unsigned int size,
 				unsigned int align, slab_flags_t flags,
@@ -845,6 +822,16 @@ mown_kmem_cache_create_usercopy(const char *name, unsigned int size,
 	return mown_kmem_cache_create_args(name, size, &args, flags);
 }
 #endif
+
+static __always_inline
+struct kmem_cache *mown_kmem_cache_create(const char *name, unsigned int size,
+					  unsigned int align,
+					  slab_flags_t flags,
+					  void (*ctor)(void *))
+{
+	return mown_kmem_cache_create_usercopy(name, size, align, flags, 0, 0,
+					       ctor);
+}
 
 static __always_inline void mown_kmem_cache_destroy(struct kmem_cache *cache)
 {
