@@ -569,6 +569,26 @@ def left_behind() -> None:
         assert (found.left, found.late) == (3, 1), found
 
 
+def taken_back_meanwhile() -> None:
+    """A name is taken back while its module goes: it leaves nothing behind but its account."""
+    met = 0
+    with attach(WORLD):
+        for _ in range(10):
+            with attach(PLAIN):
+                insmod(PLAIN)
+                with contextlib.closing(Ops(PLAIN)) as heap:
+                    heap.call("kmalloc", 100)
+                with subprocess.Popen(["rmmod", PLAIN]) as going:
+                    wait_for(lambda: attached()[PLAIN] != "attached", "the end of the module")
+                    met += attached()[PLAIN] == "going"
+                    write_file(f"{SYSFS}/detach", PLAIN)
+                    assert going.wait(60) == 0
+            left = [record for record in live() if record.module.startswith(PLAIN)]
+            assert not left, f"{left}"
+            assert exits(PLAIN)[-1].left == 1, f"{exits(PLAIN)[-1]}"
+    assert met, "the module never was on its way"
+
+
 def reclaimed() -> None:
     """With left_behind=reclaim, what others hold is left alone all the same."""
     with attach(PLAIN), policy("left_behind", "reclaim"):
@@ -716,6 +736,7 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("stacks", stacks),
     ("wrong frees are refused with the right sites", wrong_frees),
     ("what is left behind is reported", left_behind),
+    ("a name is taken back while its module goes", taken_back_meanwhile),
     ("what may be reclaimed", reclaimed),
     ("fail_nth", fail_nth),
     ("a function that others have", held),

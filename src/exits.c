@@ -469,22 +469,30 @@ void mown_exits_trim(unsigned int max)
 	mutex_unlock(&mown_owners_lock);
 }
 
+/* The account stays. */
+static void mown_exit_let_owner_go(struct mown_exit *exit)
+{
+	mown_exit_remove_owner(exit->owner);
+	exit->owner = NULL;
+}
+
 /*
- * Forget what attached modules left behind: those of @name, which is taken back,
- * or all whose name is not attached if @name is NULL. Their accounts stay.
+ * Forget what attached modules left behind, or are about to: those of @name, which is
+ * taken back, or all whose name is not attached if @name is NULL. Their accounts stay.
  */
 void mown_exits_detach(const char *name, bool (*is_attached)(const char *name))
 {
+	struct mown_owner *owner;
 	struct mown_exit *exit;
 
 	mutex_lock(&mown_owners_lock);
-	list_for_each_entry(exit, &mown_exits, list) {
-		if (!exit->owner || !exit->owner->attached ||
-		    (name ? strcmp(exit->name, name) : is_attached(exit->name)))
-			continue;
-		mown_exit_remove_owner(exit->owner);
-		exit->owner = NULL;
-	}
+	list_for_each_entry(owner, &mown_owners, list)
+		if (owner->attached && owner->ending &&
+		    (name ? !strcmp(owner->name, name) : !is_attached(owner->name)))
+			owner->detached = true;
+	list_for_each_entry(exit, &mown_exits, list)
+		if (exit->owner && exit->owner->detached)
+			mown_exit_let_owner_go(exit);
 	mown_net_update();
 	mutex_unlock(&mown_owners_lock);
 }
@@ -495,13 +503,10 @@ void mown_exits_sweep(void)
 	struct mown_exit *exit;
 
 	lockdep_assert_held(&mown_owners_lock);
-	list_for_each_entry(exit, &mown_exits, list) {
-		if (!exit->owner || atomic_long_read(&exit->left) !=
-		    exit->reclaimed)
-			continue;
-		mown_exit_remove_owner(exit->owner);
-		exit->owner = NULL;
-	}
+	list_for_each_entry(exit, &mown_exits, list)
+		if (exit->owner &&
+		    atomic_long_read(&exit->left) == exit->reclaimed)
+			mown_exit_let_owner_go(exit);
 }
 
 /*
@@ -600,6 +605,8 @@ void mown_settle(struct mown_owner *owner)
 	mown_exit_tell(owner, exit);
 	list_add_tail(&exit->list, &mown_exits);
 	mown_exits_nr++;
+	if (owner->detached)
+		mown_exit_let_owner_go(exit);
 	mown_exits_drop(READ_ONCE(mown_history_max));
 	mown_exits_sweep();
 	mutex_unlock(&mown_owners_lock);
