@@ -656,7 +656,7 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
     """Run the cases, each from a known state, and exit.
 
     The known state: mown is loaded, every policy is auto, none of MODULES is
-    loaded. A case during which the kernel's log shows a splat has failed. If
+    loaded; before the first, no module has gone. A case during which the kernel's log shows a splat has failed. If
     NEEDS raises Skip, once mown is loaded, none is run.
     """
     if os.geteuid():
@@ -666,6 +666,8 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
         needs()
     except Skip as why:
         skip_all(str(why))
+    # Another test's modules may have left something behind, under the same names
+    write_file(f"{SYSFS}/clear", "1")
     tap = Ktap([name for name, _ in cases])
 
     def clean() -> None:
