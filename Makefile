@@ -108,9 +108,10 @@ check-kcsan: guest-setup
 		-T test_quarantine.py -T test_random_model.py -T test_rounds.py \
 		-T test_stress.py "plain=ignore_loglevel kcsan.skip_watch=200"
 
-# The suite, and which lines of src/ it runs; the others stand in build/log/gcov.missed.
-# What argues them is in selftests/README.md.
+# The suite, shorter where it is random, and which lines of src/ it runs; the others stand
+# in build/log/gcov.missed. What argues them is in selftests/README.md.
 check-gcov: KERNEL = gcov
+check-gcov: export MOWN_OPS ?= 10000
 check-gcov: export MOWN_GCOV = $(CURDIR)/build/gcov
 check-gcov: guest-setup
 	rm -rf build/gcov
