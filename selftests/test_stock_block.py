@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Iterator
 
-from ksft_mown import wait_for
+from ksft_mown import kernel_version, wait_for
 from stock_modules import (Case, configfs, device_size, in_thread, move_data, pattern, run,
                            run_stock, sparse, wait_path, work_dir, write_tree)
 
@@ -261,9 +261,14 @@ def use_dm_raid() -> None:
 
 # ---- RAID ----
 
+# Until 6.7 there was a module for it
+LINEAR = ("linear",) if kernel_version() < (6, 8) else ()
+
+
 def use_md() -> None:
     """One array of each level; those with redundancy lose a disk and get it back."""
-    for level, disks in (("linear", 2), ("0", 2), ("1", 2), ("10", 4), ("5", 3), ("6", 4)):
+    levels = (*((name, 2) for name in LINEAR), ("0", 2), ("1", 2), ("10", 4), ("5", 3), ("6", 4))
+    for level, disks in levels:
         clear(*RAM)
         run("mdadm", "--create", "/dev/md7", "--run", "--assume-clean", f"--level={level}",
             "--metadata=1.2", f"--raid-devices={disks}", *RAM[:disks])
@@ -338,7 +343,7 @@ CASES = [
                               "dm-log-writes", "dm-writecache", "dm-era", "dm-zero", "dm-mirror",
                               BRD), use_small_targets, tools=DM),
     Case("dm-raid", ("dm-raid", BRD), use_dm_raid, ("raid1", "raid456"), tools=DM),
-    Case("md", ("md-mod", "linear", "raid0", "raid1", "raid10", "raid456", BRD), use_md,
+    Case("md", ("md-mod", *LINEAR, "raid0", "raid1", "raid10", "raid456", BRD), use_md,
          ("crc32c_generic", "crc32c_intel"), tools=("mdadm",)),
 ]
 

@@ -12,8 +12,8 @@ import tty
 from typing import Iterator
 
 from ksft_mown import command, read_file, wait_for, write_file
-from stock_modules import (Case, configfs, in_thread, ioctl, run_stock, wait_path, work_dir,
-                           write_tree)
+from stock_modules import (Case, configfs, in_thread, ioctl, run_stock, wait_path,
+                           with_dependencies, work_dir, write_tree)
 
 # ---- Sound ----
 
@@ -334,6 +334,7 @@ def use_firmware() -> None:
 
 def use_failed_load() -> None:
     """A module whose init tests ciphers, and then fails on purpose."""
+    with_dependencies(["tcrypt"])
     assert command("modprobe", "tcrypt", "mode=10").returncode, "tcrypt has been loaded"
 
 
