@@ -196,6 +196,11 @@ def kernel_has(function: str) -> bool:
     return any(line.endswith(f" {function}") for line in read_file("/proc/kallsyms").splitlines())
 
 
+def has_jumps() -> bool:
+    """May a function of the kernel's end in a jump? Not if it is built with frame pointers."""
+    return kernel_has("unwind_module_init")
+
+
 def delete_errno(name: str) -> int:
     """The errno of unloading a module; EWOULDBLOCK if it is in use."""
     return syscall_errno(1, name.encode(), os.O_NONBLOCK)
@@ -500,20 +505,25 @@ def memory() -> dict[str, int]:
 def little_memory(left: int) -> Iterator[None]:
     """About LEFT bytes are free for a while: the rest is reserved as huge pages.
 
-    What runs here stays in memory: to read it again while there is none takes long.
+    What runs here stays in memory: to read it again while there is none takes long. So do
+    names of files: to let one go 9p asks for memory, and a file system that did not get it
+    gives EINVAL from then on.
     """
-    path = "/proc/sys/vm/nr_hugepages"
+    path, pressure = "/proc/sys/vm/nr_hugepages", "/proc/sys/vm/vfs_cache_pressure"
     free = memory()["MemFree"]
     if not os.path.exists(path):
         raise Skip("no huge pages to take the memory with")
     if free > 2 << 30:
         raise Skip("it would take too long to use up the memory of this machine")
+    usual = read_file(pressure)
     LIBC.mlockall(MCL_CURRENT | MCL_FUTURE)
+    write_file(pressure, "0")
     write_file(path, str((free - left) // memory()["Hugepagesize"]))
     try:
         yield
     finally:
         write_file(path, "0")
+        write_file(pressure, usual)
         LIBC.munlockall()
 
 
