@@ -515,15 +515,17 @@ def little_memory(left: int) -> Iterator[None]:
         raise Skip("no huge pages to take the memory with")
     if free > 2 << 30:
         raise Skip("it would take too long to use up the memory of this machine")
+    if free < left:
+        raise Skip(f"there are no more than {free} bytes as it is")
     usual = read_file(pressure)
     LIBC.mlockall(MCL_CURRENT | MCL_FUTURE)
-    write_file(pressure, "0")
-    write_file(path, str((free - left) // memory()["Hugepagesize"]))
     try:
+        write_file(pressure, "0")
+        write_file(path, str((free - left) // memory()["Hugepagesize"]))
         yield
     finally:
-        write_file(path, "0")
         write_file(pressure, usual)
+        write_file(path, "0")
         LIBC.munlockall()
 
 
@@ -665,8 +667,8 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
               needs: Callable[[], object] = lambda: None) -> NoReturn:
     """Run the cases, each from a known state, and exit.
 
-    The known state: mown is loaded, every policy is auto, none of MODULES is
-    loaded; before the first, no module has gone. A case during which the kernel's log shows a splat has failed. If
+    The known state: mown is loaded, every policy is auto, none of MODULES is loaded; before the
+    first, no module has gone. A case during which the kernel's log shows a splat has failed. If
     NEEDS raises Skip, once mown is loaded, none is run.
     """
     if os.geteuid():

@@ -10,9 +10,9 @@ import subprocess
 from typing import Callable, Iterator, Optional
 
 from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, attach, attached, command, exits, global_stats,
-                       has_jumps, insmod, knob, live, load_mown, loaded, module_loaded, mown_path, need_attach,
-                       ops, policy, read_file, read_lines, reported, rmmod, run_cases, stats,
-                       violations, wait_for, write_file)
+                       has_jumps, insmod, knob, live, load_mown, loaded, module_loaded, mown_path,
+                       need_attach, ops, policy, read_file, read_lines, reported, rmmod, run_cases,
+                       stats, violations, wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
 PLAIN, WORLD, DROPIN = "mown_plain_ops", "mown_plain_other", "mown_dropin_ops"
@@ -135,6 +135,13 @@ def every() -> None:
             assert not attached() and not enabled(), (attached(), enabled())
     finally:
         rmmod(WORLD)
+    # Under no name when they go, they leave nothing behind that could not be detached
+    with attach(WORLD):
+        with attach("*"), ops(PLAIN) as heap:
+            heap.call("kmalloc", 100)
+            write_file(f"{SYSFS}/detach", "*")
+            assert {record.module for record in live()} == {PLAIN}, f"{live()}"
+        assert not live() and exits(PLAIN)[-1].left == 1, f"{live()}, {exits(PLAIN)[-1]}"
 
 
 def linked() -> None:
@@ -582,8 +589,10 @@ def taken_back_meanwhile() -> None:
                 with contextlib.closing(Ops(PLAIN)) as heap:
                     heap.call("kmalloc", 100)
                 with subprocess.Popen(["rmmod", PLAIN]) as going:
-                    wait_for(lambda: attached()[PLAIN] != "attached", "the end of the module")
-                    met += attached()[PLAIN] == "going"
+                    seen: list[str] = []
+                    wait_for(lambda s=seen: s.append(attached()[PLAIN]) or s[-1] != "attached",
+                             "the end of the module")
+                    met += seen[-1] == "going"
                     write_file(f"{SYSFS}/detach", PLAIN)
                     assert going.wait(60) == 0
             left = [record for record in live() if record.module.startswith(PLAIN)]

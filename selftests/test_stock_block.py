@@ -261,7 +261,7 @@ def use_dm_raid() -> None:
 
 # ---- RAID ----
 
-# Until 6.7 there was a module for it
+# Until 6.7 its module has this name
 LINEAR = ("linear",) if kernel_version() < (6, 8) else ()
 
 

@@ -828,8 +828,8 @@ struct mown_tally {
  * @attached: it was attached: it does not link to mown; constant
  * @ending: somebody ends it; under mown_attach_lock, and read under
  *	    mown_owners_lock
- * @detached: its name was taken back when it was ending: it leaves no orphans; under
- *	      mown_owners_lock
+ * @detached: no name is attached that it has come by: it leaves no orphans; under
+ *	      mown_owners_lock, and set when it is @ending
  * @blind: the net was incomplete when it came, so a free may have gone unseen:
  *	   nothing waits in quarantine, nothing is reclaimed; constant
  * @promised: it has used the API, whose user promises that nothing outlives it

@@ -10,6 +10,7 @@
 #include <linux/init.h>
 #include <linux/module.h>
 #include <linux/mown.h>
+#include <linux/preempt.h>
 
 #include "world.h"
 
@@ -22,9 +23,13 @@ module_param(done, bool, 0444);
 
 static void trust_hole(void)
 {
-	void *object = mown_kmalloc(3000, WORLD_GFP);
+	void *object;
 
+	/* What it comes from is the CPU's. */
+	migrate_disable();
+	object = mown_kmalloc(3000, WORLD_GFP);
 	done = object && mown_world_take_over(object, 3000);
+	migrate_enable();
 }
 
 static void trust_format(void)
