@@ -20,6 +20,9 @@ KMEMLEAK = "/sys/kernel/debug/kmemleak"
 AGE = 5.5
 LEAKER = "mown_dropin_leak"
 LEAKED = 40
+# How those functions of mown's begin that allocate what a module has called for
+FOR_MODULES = ("__mown_", "mown_wrap_", "mown_dma_alloc", "mown_dma_block_alloc",
+               "mown_dma_pool_new")
 
 
 class Lost(NamedTuple):
@@ -59,7 +62,7 @@ class Symbols:
                for frame in lost.frames):
             return False
         names = [name for name in map(self.name, lost.frames) if name]
-        return bool(names) and not names[0].startswith(("__mown_", "mown_wrap_"))
+        return bool(names) and not names[0].startswith(FOR_MODULES)
 
 
 def scan() -> list[Lost]:
