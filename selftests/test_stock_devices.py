@@ -334,6 +334,7 @@ def use_firmware() -> None:
 
 def use_failed_load() -> None:
     """A module whose init tests ciphers, and then fails on purpose."""
+    # Or a kernel without it would pass
     with_dependencies(["tcrypt"])
     assert command("modprobe", "tcrypt", "mode=10").returncode, "tcrypt has been loaded"
 

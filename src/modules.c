@@ -198,12 +198,9 @@ static void mown_module_going(struct module *mod)
 	owner = mown_module_owner(mod);
 	mine = owner && mown_module_end(owner);
 	attached = mine && owner->attached;
-	/* It has come by a name that was taken back. */
-	if (attached && !mown_attach_wants(owner->name)) {
-		mutex_lock(&mown_owners_lock);
-		owner->detached = true;
-		mutex_unlock(&mown_owners_lock);
-	}
+	/* It may have come by a name that was taken back. */
+	if (attached)
+		mown_exits_detach(NULL, mown_attach_wants);
 	mutex_unlock(&mown_attach_lock);
 	if (!mine) {
 		mown_module_forget(mod, true);
