@@ -29,7 +29,7 @@ the allocator has a say. Under User-Mode Linux only what -T names can be run.
   -m MEM      memory of the virtual machine in MiB (default 1024)
   -o SECONDS  time limit for each test, instead of what settings says
   -t SECONDS  time limit for each phase (default 7200)
-  -T TEST     run only this test, such as test-api.sh; may be repeated
+  -T TEST     run only this test, such as test_api.py; may be repeated
   -h          this text
 
 The output and the kernel's log of each phase are left in build/log/. The last

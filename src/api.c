@@ -917,7 +917,7 @@ EXPORT_SYMBOL_GPL(__mown_devm_kfree);
 /**
  * __mown_transfer - make an object over to another module
  * @ptr: its start
- * @to: the module, which must have been built against mown
+ * @to: the module, which must be under mown
  * @mod: the module that calls, THIS_MODULE
  * @way: by which way in
  *

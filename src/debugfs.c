@@ -2,7 +2,7 @@
 /*
  * /sys/kernel/debug/mown: what is allocated, what went wrong, what was left
  *
- *	live violations exits stats
+ *	live violations exits stats attached
  *	NAME/{live,sites,since,stats}
  *
  * All of mode 0400 and read-only: under lockdown nothing else can be read.

@@ -44,7 +44,7 @@ TRACE_EVENT(alloc,
 		  __get_str(family), (void *)__entry->site)
 );
 
-/* A module's object was released through mown, by that module or by another. */
+/* A module's object was released through mown: by that module, another, or a hook. */
 TRACE_EVENT(free,
 
 	TP_PROTO(const char *module, unsigned long ptr, unsigned long site),
