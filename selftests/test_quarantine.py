@@ -7,12 +7,13 @@ import random
 import threading
 from typing import ContextManager, Iterator
 
-from ksft_mown import (SYSFS, Ops, Skip, case_log, global_stats, insmod, kernel_version,
-                       little_memory, memory, ops, policy, reported, rmmod, run_cases, stats,
-                       violations, wait_for, write_file)
+from ksft_mown import (SYSFS, Ops, Skip, case_log, exits, global_stats, insmod, kernel_version,
+                       knob, little_memory, loaded, memory, ops, policy, read_file, reported, rmmod,
+                       run_cases, stats, violations, wait_for, write_file)
 from test_kernel_frees import Judge
 
 API, DROPIN, STRESS = "mown_test_ops", "mown_dropin_ops", "mown_test_stress"
+LEAVING = "mown_dropin_leaving"
 # POISON_FREE of the kernel's <linux/poison.h>
 POISON = 0x6b
 # Every size class, what leaves a byte of it, pages, and what is poisoned in pieces of 1 KiB
@@ -295,6 +296,30 @@ def bounds_under_load() -> None:
     rmmod(STRESS)
 
 
+def released_while_leaving(wrongly: bool) -> None:
+    """A second release is refused until the first is done, which a work item does for vmalloc()."""
+    half = int(read_file(f"{SYSFS}/quarantine_bytes")) * 6 // 10
+    with knob("quarantine_bytes", 0) if wrongly else contextlib.nullcontext():
+        with loaded(LEAVING, bytes=half, wrongly="Y" if wrongly else "N"):
+            counts = stats(LEAVING)
+    seen = {name: counts[name] for name in ("allocated", "freed", "live", "double_frees",
+                                            "mismatched_frees", "unknown_passed", "stale")}
+    assert seen == {"allocated": 2, "freed": 2, "live": 0, "double_frees": 1,
+                    "mismatched_frees": int(wrongly), "unknown_passed": 0, "stale": 0}, f"{seen}"
+    account = exits(LEAVING)[-1]
+    assert (account.freed, account.left) == (2, 0), f"{account}"
+
+
+def leaves_for_another() -> None:
+    """What goes to make room for another."""
+    released_while_leaving(wrongly=False)
+
+
+def leaves_at_once() -> None:
+    """What was released by a function of another family, and does not wait."""
+    released_while_leaving(wrongly=True)
+
+
 def drop_caches(module: str) -> int:
     """The kernel asks all its shrinkers; how many objects wait afterwards."""
     write_file("/proc/sys/vm/drop_caches", "2")
@@ -362,6 +387,8 @@ CASES = [
     ("policy/use_after_free=pass", passed),
     ("bounds and account", bounds),
     ("bounds under load", bounds_under_load),
+    ("released again on the way out", leaves_for_another),
+    ("released again on the way out, by the wrong function at first", leaves_at_once),
     ("the kernel's shrinkers", shrinks),
     ("when memory is short", storm),
 ]

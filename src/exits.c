@@ -539,6 +539,7 @@ static void mown_end(struct mown_owner *owner)
 	 * the owner is in the list, a free of it from elsewhere is seen.
 	 */
 	synchronize_rcu();
+	mown_leave_flush();
 	mown_report_flush();
 
 	mown_names_intern_elsewhere(owner);

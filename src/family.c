@@ -7,36 +7,13 @@
  * where the kernel's page itself can say whether a record is right.
  */
 #include <linux/dmapool.h>
-#include <linux/llist.h>
 #include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
-#include <linux/workqueue.h>
 
 #include "mown.h"
-
-/* ---- Memory of vmalloc(), which not every context can give back ---- */
-
-static LLIST_HEAD(mown_vfree_list);
-
-static void mown_vfree_func(struct work_struct *work)
-{
-	struct llist_node *node, *next;
-
-	llist_for_each_safe(node, next, llist_del_all(&mown_vfree_list))
-		vfree(node);
-}
-
-static DECLARE_WORK(mown_vfree_work, mown_vfree_func);
-
-/* As vfree() itself does in interrupts: the memory is its own list node. */
-static void mown_give_vmalloc(const struct mown_record *rec)
-{
-	if (llist_add((struct llist_node *)rec->addr, &mown_vfree_list))
-		schedule_work(&mown_vfree_work);
-}
 
 /* ---- How to give back ---- */
 
@@ -44,6 +21,11 @@ static void mown_give_vmalloc(const struct mown_record *rec)
 static void mown_give_kfree(const struct mown_record *rec)
 {
 	kfree((void *)rec->addr);
+}
+
+static void mown_give_vmalloc(const struct mown_record *rec)
+{
+	vfree((void *)rec->addr);
 }
 
 static void mown_give_pages(const struct mown_record *rec)
@@ -100,10 +82,7 @@ static bool mown_may_always(const struct mown_record *rec)
 	return true;
 }
 
-/*
- * Does nobody else hold the first page of memory of vmalloc()? Its first bytes are
- * written to when it is given back: see mown_give_vmalloc().
- */
+/* Does nobody else hold the first page of memory of vmalloc()? */
 bool mown_may_vmalloc(const struct mown_record *rec)
 {
 	struct page *page = vmalloc_to_page((void *)rec->addr);
@@ -155,9 +134,11 @@ const struct mown_family_info mown_families[MOWN_NR_FAMILIES] = {
 	},
 	[MOWN_VMALLOC] = {
 		.name = "vmalloc",
+		.kind = MOWN_DEFERRED,
 		.give_back = mown_give_vmalloc,
 		.may_reclaim = mown_may_vmalloc,
 		.parent = MOWN_VMALLOC,
+		.sleeps = true,
 		.waits = true,
 		.whole = true,
 	},
@@ -299,10 +280,4 @@ bool mown_class_fits(const struct mown_record *rec)
 		return usable >= rec->size;
 	return usable && (usable == kmalloc_size_roundup(rec->size) ||
 			  usable == rec->size);
-}
-
-/* With nothing recorded any more. */
-void mown_family_exit(void)
-{
-	flush_work(&mown_vfree_work);
 }

@@ -428,7 +428,7 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		      mown_bits(family, caller->way, gfp) |
 		      caller->no_wait * MOWN_BIT(no_wait) |
 		      caller->no_poison * MOWN_BIT(no_poison));
-	if (unlikely(kind != MOWN_RECORD))
+	if (unlikely(kind >= MOWN_CHILD))
 		mown_describe_child(rec, caller);
 	else if (family == MOWN_KMALLOC && mown_has_redzones(caller->mod) &&
 		 caller->way != MOWN_ATTACHED)
@@ -715,28 +715,34 @@ static void mown_release_shared(struct mown_hold *hold, u32 stack)
 /*
  * Release the live object of @hold, whose stripe is unlocked by this. Returns its
  * record, which is not in the tree any more, if the object is to be given back
- * now; NULL if it waits in quarantine or was freed from elsewhere meanwhile.
+ * now; NULL if it waits in quarantine or was freed from elsewhere meanwhile, or if
+ * it is for us to give back (@ours) and this context cannot.
  */
 struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
-				bool sensitive)
+				bool sensitive, bool ours)
 	__releases(&hold->stripe->lock)
 {
 	struct mown_record *rec = hold->rec;
-	bool keep, gone = false;
+	bool keep, later, gone = false;
 	struct mown_freed freed;
 
 	mown_claim(hold, stack, &freed);
 	keep = !hold->caller->no_wait && mown_keeps(hold->owner, rec, &freed);
 	if (keep) {
-		rec->freed = NULL;
-		rec->state = MOWN_QUARANTINED;
+		mown_set_leaving(rec);
 		keep = mown_prepare(hold->stripe, hold->owner, &freed,
 				    &hold->flags, sensitive) &&
 		       mown_quarantine_push(&hold->owner->quarantine, &freed);
 		gone = !keep && rec->state == MOWN_GONE;
 	}
-	if (!keep && !gone)
+	later = ours && !keep && !gone && mown_families[rec->family].sleeps;
+	if (later) {
+		mown_set_leaving(rec);
+		gone = sensitive && !mown_poison_fill(hold->stripe, rec, 0,
+						      rec->size, &hold->flags);
+	} else if (!keep && !gone) {
 		mown_erase(hold->owner, hold->index, hold->addr, rec);
+	}
 	mown_unlock(hold);
 	trace_free(hold->owner->name, hold->addr, hold->caller->site);
 	if (keep)
@@ -744,7 +750,9 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 				     mown_quarantine_limit(hold->owner));
 	else if (gone)
 		mown_record_free(rec);
-	return keep || gone ? NULL : rec;
+	else if (later)
+		mown_leave_later(hold->owner, rec);
+	return keep || gone || later ? NULL : rec;
 }
 
 /**
@@ -762,7 +770,7 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 bool mown_release(const void *ptr, const struct mown_caller *caller,
 		  bool sensitive)
 {
-	u32 stack = mown_stack_save(caller, GFP_NOWAIT);
+	u32 stack = mown_stack_save(caller, MOWN_GFP_RELEASE);
 	struct mown_record *rec;
 	struct mown_hold hold;
 	bool give = true;
@@ -776,7 +784,7 @@ bool mown_release(const void *ptr, const struct mown_caller *caller,
 		mown_release_shared(&hold, stack);
 		return true;
 	}
-	rec = mown_let_go(&hold, stack, sensitive);
+	rec = mown_let_go(&hold, stack, sensitive, false);
 	if (likely(rec)) {
 		/* No function of the kernel's frees what it has not made. */
 		give = rec->family != MOWN_DEVM;

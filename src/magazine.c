@@ -30,6 +30,7 @@ static const struct {
 	[MOWN_RECORD] = {
 		"mown_record", sizeof(struct mown_record), SLAB_HWCACHE_ALIGN,
 	},
+	[MOWN_DEFERRED] = { "mown_deferred", sizeof(struct mown_deferred) },
 	[MOWN_CHILD] = { "mown_child", sizeof(struct mown_child) },
 	[MOWN_DMA_CHILD] = { "mown_dma_child", sizeof(struct mown_dma_child) },
 };

@@ -80,7 +80,6 @@ static void __exit mown_exit(void)
 	/* A wrapper that slept may have put its object there. */
 	mown_rcu_flush();
 	mown_owner_exit();
-	mown_family_exit();
 	mown_devm_exit();
 	mown_heap_exit();
 	mown_report_exit();

@@ -67,7 +67,9 @@
  * waits for a grace period. Only the holder gives the object back to the
  * kernel and frees the record. If meanwhile somebody else frees the object in
  * a way that cannot be refused (the net sees it), the record is unlinked and
- * becomes GONE: the holder then frees the record only.
+ * becomes GONE: the holder then frees the record only. What not every context can
+ * give back is held by a work item on the way out (@leaving of its owner), and stays
+ * linked until then.
  *
  * Owners are freed after a grace period. Whoever uses one outside the locks
  * above is in an RCU read-side section or holds a reference.
@@ -225,6 +227,13 @@ struct mown_record {
 	};
 };
 
+/* The record's holder, who has it in no slot, has the object on the way. */
+static inline void mown_set_leaving(struct mown_record *rec)
+{
+	rec->freed = NULL;
+	rec->state = MOWN_QUARANTINED;
+}
+
 /* What the field adds to @bits if it is 1. */
 #define MOWN_BIT(field) (((struct mown_record){ .field = 1 }).bits)
 
@@ -241,6 +250,17 @@ static inline bool mown_is_plain(const struct mown_record *rec)
 #ifdef CONFIG_64BIT
 static_assert(sizeof(struct mown_record) == 64);
 #endif
+
+/**
+ * struct mown_deferred - the record of an object that waits, and that not every
+ *			  context can give back
+ * @rec: the record
+ * @leave: in its owner's @leaving, while it is on its way out
+ */
+struct mown_deferred {
+	struct mown_record rec;
+	struct llist_node leave;
+};
 
 /**
  * struct mown_child - the record of an object that belongs to another
@@ -277,6 +297,7 @@ struct mown_dma_child {
 /* Which of these a family's records are. */
 enum mown_kind {
 	MOWN_RECORD,
+	MOWN_DEFERRED,
 	MOWN_CHILD,
 	MOWN_DMA_CHILD,
 	MOWN_NR_KINDS,
@@ -577,12 +598,11 @@ static inline void mown_record_free(struct mown_record *rec)
 size_t mown_usable_size(unsigned long addr);
 size_t mown_class_size(const struct mown_record *rec);
 bool mown_class_fits(const struct mown_record *rec);
-void mown_family_exit(void);
 
 /* What the object belongs to, or NULL. */
 static inline const void *mown_record_with(const struct mown_record *rec)
 {
-	return mown_families[rec->family].kind == MOWN_RECORD ? NULL :
+	return mown_families[rec->family].kind < MOWN_CHILD ? NULL :
 	       container_of(rec, struct mown_child, rec)->with;
 }
 
@@ -700,6 +720,8 @@ bool mown_quarantine_peek(struct mown_quarantine *q,
 			  const struct mown_record *rec,
 			  struct mown_freed *freed);
 void mown_evict(struct mown_owner *owner, struct mown_freed *freed);
+void mown_leave_later(struct mown_owner *owner, struct mown_record *rec);
+void mown_leave_flush(void);
 void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_forget_sites(struct mown_owner *owner,
@@ -847,6 +869,7 @@ struct mown_tally {
  * @names: symbols of call sites that cannot be looked up any more, or NULL;
  *	   replaced under mown_owners_lock
  * @quarantine: of what it released
+ * @leaving: records that a work item has leave it
  * @quarantine_bytes: how much may wait there, or MOWN_QUARANTINE_INHERIT; written
  *		      under mown_owners_lock
  * @stack_depth: frames kept of its stacks, or MOWN_STACK_INHERIT
@@ -887,6 +910,7 @@ struct mown_owner {
 	bool init_named;
 	struct mown_names __rcu *names;
 	struct mown_quarantine quarantine;
+	struct llist_head leaving;
 	unsigned long quarantine_bytes;
 	int stack_depth;
 	u8 policies[MOWN_NR_VIOLATIONS];
@@ -1318,13 +1342,16 @@ static inline int mown_recorded_as(unsigned long addr)
 	return mown_recorded_with(addr, &with);
 }
 
+/* What a release may allocate with: it may be where nobody can be woken. */
+#define MOWN_GFP_RELEASE (GFP_NOWAIT & ~__GFP_RECLAIM)
+
 bool mown_is_over(const struct mown_record *rec);
 struct mown_record *mown_unless_over(struct mown_owner *owner,
 				     unsigned int index,
 				     struct mown_record *rec);
 bool mown_is_mismatched(const struct mown_hold *hold);
 struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
-				bool sensitive)
+				bool sensitive, bool ours)
 	__releases(&hold->stripe->lock);
 void mown_split(unsigned long addr);
 void mown_observe_split(unsigned long addr);

@@ -6,12 +6,16 @@
  * A ring per owner, bounded in slots and in bytes: the oldest leave first. A
  * slot whose object was freed by somebody else meanwhile is empty, and passed
  * over. Who may hold a record, and when, stands in mown.h. When memory is short
- * a shrinker has all of it.
+ * a shrinker has all of it. What not every context can give back leaves by a work
+ * item.
  */
+#include <linux/irq_work.h>
+#include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/shrinker.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "mown.h"
@@ -169,6 +173,70 @@ bool mown_quarantine_peek(struct mown_quarantine *q,
 	return here;
 }
 
+/* ---- What leaves by a work item ---- */
+
+/* Give the object back, which was not poisoned; the caller holds its record. */
+static void mown_leave(struct mown_owner *owner, struct mown_record *rec)
+{
+	unsigned int index = mown_stripe_index(rec->addr);
+	unsigned long flags;
+	bool ours;
+
+	raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
+	ours = rec->state != MOWN_GONE;
+	if (ours)
+		mown_erase(owner, index, rec->addr, rec);
+	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
+	if (ours)
+		mown_give_back(rec);
+	mown_record_free(rec);
+}
+
+static void mown_leave_func(struct work_struct *work)
+{
+	struct mown_deferred *at, *next;
+	struct mown_owner *owner = NULL;
+
+	while ((owner = mown_owner_next(owner)))
+		llist_for_each_entry_safe(at, next,
+					  llist_del_all(&owner->leaving), leave)
+			mown_leave(owner, &at->rec);
+}
+
+static DECLARE_WORK(mown_leave_work, mown_leave_func);
+
+static void mown_leave_irq_func(struct irq_work *work)
+{
+	queue_work(mown_system_wq, &mown_leave_work);
+}
+
+/* Whoever frees may hold what a wake-up wants. */
+static DEFINE_IRQ_WORK(mown_leave_irq_work, mown_leave_irq_func);
+
+/*
+ * Have an object leave that this context cannot give back. The caller holds its
+ * record, in state QUARANTINED and in no slot, and is in an RCU read-side section.
+ * The record stays where it is until the object goes: until then a second release is
+ * refused. Neither of its memory nor of its links may the list be made, therefore.
+ */
+void mown_leave_later(struct mown_owner *owner, struct mown_record *rec)
+{
+	struct mown_deferred *deferred = container_of(rec, struct mown_deferred,
+						      rec);
+
+	if (llist_add(&deferred->leave, &owner->leaving))
+		irq_work_queue(&mown_leave_irq_work);
+}
+
+/* Wait until all that was on its way out before is given back. */
+void mown_leave_flush(void)
+{
+	irq_work_sync(&mown_leave_irq_work);
+	flush_work(&mown_leave_work);
+}
+
+/* ---- What leaves at once ---- */
+
 /* Give an object back whose record the caller holds, in an RCU read-side section. */
 void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 {
@@ -178,6 +246,10 @@ void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 	unsigned long flags;
 	bool ours, looked = !freed->poisoned;
 
+	if (unlikely(mown_families[rec->family].sleeps)) {
+		mown_leave_later(owner, rec);
+		return;
+	}
 	/* A small one is looked at under the lock that it leaves under. */
 	if (unlikely(!looked && rec->size > MOWN_POISON_PIECE)) {
 		mown_poison_check(owner, freed);
@@ -284,12 +356,12 @@ void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes)
 	mutex_unlock(&mown_owners_lock);
 	/* Whoever goes by the old number has put its object there after this. */
 	synchronize_rcu();
-	if (owner) {
+	if (owner)
 		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
-		return;
-	}
-	while ((owner = mown_owner_next(owner)))
-		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
+	else
+		while ((owner = mown_owner_next(owner)))
+			mown_quarantine_trim(owner, mown_quarantine_limit(owner));
+	mown_leave_flush();
 }
 
 /* Forget call sites in @text. */
@@ -383,4 +455,5 @@ int mown_quarantine_init(void)
 void mown_quarantine_exit(void)
 {
 	mown_shrinker_free(mown_shrinker);
+	mown_leave_flush();
 }

@@ -58,7 +58,7 @@ static void mown_release_waited(struct mown_record *rec,
 	unsigned long flags, addr = rec->addr;
 	struct mown_owner *owner = NULL;
 	struct mown_stripe *stripe;
-	bool keep = false, give, slab;
+	bool keep = false, later = false, give, slab;
 
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
@@ -69,6 +69,11 @@ static void mown_release_waited(struct mown_record *rec,
 		       mown_prepare(stripe, owner, freed, &flags, false) &&
 		       mown_quarantine_push(&owner->quarantine, freed);
 	give = !keep && rec->state != MOWN_GONE;
+	if (give && mown_families[rec->family].sleeps) {
+		later = true;
+		give = false;
+		mown_set_leaving(rec);
+	}
 	if (give)
 		mown_erase(owner, index, addr, rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
@@ -78,6 +83,8 @@ static void mown_release_waited(struct mown_record *rec,
 		atomic_long_dec(&mown_rcu_slabs);
 	if (keep)
 		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
+	else if (later)
+		mown_leave_later(owner, rec);
 	else
 		mown_record_free(rec);
 	rcu_read_unlock();
@@ -235,13 +242,13 @@ static struct mown_freed *mown_rcu_slot(void)
 bool mown_release_rcu(struct rcu_head *head, const void *ptr,
 		      const struct mown_caller *caller)
 {
-	u32 stack = mown_stack_save(caller, GFP_NOWAIT);
+	u32 stack = mown_stack_save(caller, MOWN_GFP_RELEASE);
 	struct mown_freed freed, *slot = NULL;
 	struct mown_hold hold;
 	bool pass, room;
 
 	for (;;) {
-		room = mown_rcu_prepare(head ? GFP_NOWAIT : MOWN_RCU_GFP);
+		room = mown_rcu_prepare(head ? MOWN_GFP_RELEASE : MOWN_RCU_GFP);
 		mown_hold(&hold, ptr, caller);
 		if (unlikely(!hold.live))
 			return mown_not_live(&hold, false);

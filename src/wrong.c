@@ -254,7 +254,7 @@ static bool mown_wrong_free(struct mown_event *event, struct mown_owner *me,
 
 	if (!event->object && mown_describe_other_space(event, caller))
 		mismatched = true;
-	event->now.stack = mown_stack_save(caller, GFP_NOWAIT);
+	event->now.stack = mown_stack_save(caller, MOWN_GFP_RELEASE);
 	if (event->object && !event->released && mismatched) {
 		event->violation = MOWN_MISMATCHED_FREE;
 		event->action = "refused; the object stays allocated";
@@ -377,7 +377,7 @@ bool mown_rescue(struct mown_hold *hold, u32 stack, bool sensitive)
 	event.now.stack = stack;
 	event.violation = MOWN_MISMATCHED_FREE;
 	event.action = "released by the function of its own family";
-	rec = mown_let_go(hold, stack, sensitive);
+	rec = mown_let_go(hold, stack, sensitive, true);
 	mown_count(hold->owner, MOWN_MISMATCHED_FREES);
 	mown_report(&event);
 	if (rec) {
