@@ -184,8 +184,11 @@ static inline void *mown_kernel_realloc(const void *ptr, size_t size, gfp_t gfp,
 #define MOWN_HAVE_POOL_BULK 1
 #endif
 
-/* From 6.18 on kfree_rcu() may keep objects of slabs where nobody sees them go. */
-#define MOWN_SEES_RCU_END (LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0))
+/*
+ * Nobody sees kfree_rcu()'s objects go from 6.15 on where it does without batches
+ * (CONFIG_KVFREE_RCU_BATCHED), and from 6.18 on where it keeps objects of slabs.
+ */
+#define MOWN_SEES_RCU_END (LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0))
 
 /* An unwinder that begins at given registers, for modules, too. */
 #if defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_ORC) && \

@@ -118,6 +118,9 @@ struct mown_record *mown_record_more(enum mown_kind kind, gfp_t gfp)
 	bool atomic = !gfpflags_allow_blocking(gfp) || irqs_disabled();
 	struct mown_record *rec;
 
+	/* What is built in may call before we are there. */
+	if (unlikely(!mown_record_caches[kind]))
+		return NULL;
 	gfp &= GFP_KERNEL | GFP_ATOMIC | __GFP_NORETRY | __GFP_RETRY_MAYFAIL;
 	gfp |= __GFP_NOMEMALLOC | __GFP_NOWARN;
 	if (!atomic && raw_cpu_read(mown_magazines.of[kind].nr) <

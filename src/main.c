@@ -87,7 +87,8 @@ static void __exit mown_exit(void)
 	mown_warn_exit();
 }
 
-module_init(mown_init);
+/* Before what is built in can load a module. */
+subsys_initcall(mown_init);
 module_exit(mown_exit);
 
 MODULE_DESCRIPTION("An accountable heap for every kernel module");

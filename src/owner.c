@@ -119,7 +119,7 @@ struct mown_owner *mown_owner_new(struct module *mod)
 	owner->mod = mod;
 	owner->quarantine_bytes = MOWN_QUARANTINE_INHERIT;
 	owner->stack_depth = MOWN_STACK_INHERIT;
-	strscpy(owner->name, mod ? mod->name : "vmlinux", sizeof(owner->name));
+	strscpy(owner->name, mod->name, sizeof(owner->name));
 	return owner;
 }
 
