@@ -8,11 +8,12 @@ back; and where there is no owner it must not be in anybody's way.
 """
 import errno
 import os
+import re
 import socket
 
-from ksft_mown import (Skip, command, dmesg_mark, dmesg_since, exits, global_stats, insmod, live,
-                       load_mown, loaded, policy, read_file, rmmod, run_cases, stats,
-                       wait_for, write_file)
+from ksft_mown import (Skip, command, dmesg_mark, dmesg_since, exits, global_stats, insmod,
+                       kernel_has, live, load_mown, loaded, policy, read_file, rmmod, run_cases,
+                       stats, wait_for, write_file)
 from test_kernel_frees import (MODULE as FREES, PATHS, Judge, do_free, expect, expect_exit,
                                reuse, slab_objects)
 
@@ -22,8 +23,12 @@ QUEUE = "mown_dropin_queue"
 PLAIN = "mown_plain_tracepoints"
 TRACEFS = "/sys/kernel/tracing"
 FTRACE_ENABLED = "/proc/sys/kernel/ftrace_enabled"
-# The functions that free and pass no tracepoint.
-WATCHED = {"kvfree_call_rcu", "kmem_cache_free_bulk"}
+# The functions that free and pass no tracepoint, and what makes pages of a block.
+WATCHED = {"kvfree_call_rcu", "vfree", "kmem_cache_free_bulk", "mempool_free", "dma_pool_free",
+           "dma_free_attrs", "split_page"}
+if kernel_has("mempool_free_bulk"):
+    WATCHED.add("mempool_free_bulk")
+TRACEPOINTS = {"kfree", "kmem_cache_free", "mm_page_free", "percpu_free_percpu"}
 # What quarantine holds at most, of small objects.
 QUARANTINE_OBJECTS = 1000
 
@@ -52,14 +57,15 @@ def need_ftrace() -> None:
 
 
 def hooked() -> set[str]:
-    """The functions that mown watches and that ftrace calls somebody for."""
+    """The functions that ftrace calls mown for, and those of WATCHED that it calls anybody for."""
     lines = read_file(f"{TRACEFS}/enabled_functions").splitlines()
-    return {line.split()[0] for line in lines if line} & WATCHED
+    return {line.split()[0] for line in lines if re.search(r"\bmown_\w+\+", line)} | \
+        {line.split()[0] for line in lines if line} & WATCHED
 
 
-def probed() -> bool:
-    """Is there a probe on the tracepoint kfree or kmem_cache_free?"""
-    return read_file(f"/sys/module/{PLAIN}/parameters/probed").strip() == "1"
+def probed() -> set[str]:
+    """The tracepoints of the allocator's frees that somebody has a probe on."""
+    return set(read_file(f"/sys/module/{PLAIN}/parameters/probed").split())
 
 
 # ---- Cases ----
@@ -186,7 +192,8 @@ def idle_is_free() -> None:
         new_mown()
         assert not hooked() and not probed(), f"hooks {hooked()}, probes {probed()}"
         with loaded(MODULE):
-            assert hooked() == WATCHED and probed(), f"hooks {hooked()}, probes {probed()}"
+            assert (hooked(), probed()) == (WATCHED, TRACEPOINTS), \
+                f"hooks {hooked()}, probes {probed()}"
         wait_for(lambda: not hooked() and not probed(), "the net to go")
 
 
@@ -199,7 +206,8 @@ def orphan_keeps_net() -> None:
         insmod(QUEUE)
         write_file(f"/sys/module/{QUEUE}/parameters/small", str(one.fileno()))
         rmmod(QUEUE)
-        assert hooked() == WATCHED and probed(), f"hooks {hooked()}, probes {probed()}"
+        assert (hooked(), probed()) == (WATCHED, TRACEPOINTS), \
+            f"hooks {hooked()}, probes {probed()}"
         assert one.recv(100)
         wait_for(lambda: not hooked() and not probed(), "the net to go")
 

@@ -1,23 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Shows whether anything is attached to the tracepoints of the allocator's
- * frees: a switched-off tracepoint is a jump that is not taken. Not linked to
- * mown, so that looking does not make an owner.
+ * Shows which of the tracepoints of the allocator's frees somebody is attached
+ * to: one that is switched off is a jump that is not taken. Not linked to mown,
+ * so that looking does not make an owner.
  */
 #include <linux/init.h>
+#include <linux/jump_label.h>
 #include <linux/module.h>
-#include <linux/slab.h>
-#include <trace/events/kmem.h>
+#include <linux/string.h>
+#include <linux/tracepoint.h>
+
+static const char * const tracepoints[] = {
+	"kfree", "kmem_cache_free", "mm_page_free", "percpu_free_percpu",
+};
+
+struct tracepoints_text {
+	char *buf;
+	int len;
+};
+
+/* Not all of them are exported, but all can be walked. */
+static void tracepoints_tell(struct tracepoint *tp, void *data)
+{
+	struct tracepoints_text *text = data;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(tracepoints); i++)
+		if (!strcmp(tp->name, tracepoints[i]) &&
+		    static_key_enabled(&tp->key))
+			text->len += sysfs_emit_at(text->buf, text->len,
+						   "%s\n", tp->name);
+}
 
 static int probed_get(char *buf, const struct kernel_param *kp)
 {
-	return sysfs_emit(buf, "%d\n", trace_kfree_enabled() ||
-				       trace_kmem_cache_free_enabled());
+	struct tracepoints_text text = { .buf = buf };
+
+	for_each_kernel_tracepoint(tracepoints_tell, &text);
+	return text.len;
 }
 
 static const struct kernel_param_ops probed_ops = { .get = probed_get };
 module_param_cb(probed, &probed_ops, NULL, 0400);
-MODULE_PARM_DESC(probed, "is there a probe on kfree or kmem_cache_free?");
+MODULE_PARM_DESC(probed, "the tracepoints of frees that have a probe");
 
 static int __init mown_plain_tracepoints_init(void)
 {
