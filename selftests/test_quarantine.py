@@ -14,6 +14,8 @@ from test_kernel_frees import Judge
 
 API, DROPIN, STRESS = "mown_test_ops", "mown_dropin_ops", "mown_test_stress"
 LEAVING = "mown_dropin_leaving"
+# It does not use mown, and stands for the kernel
+WORLD = "mown_plain_ops"
 # POISON_FREE of the kernel's <linux/poison.h>
 POISON = 0x6b
 # Every size class, what leaves a byte of it, pages, and what is poisoned in pieces of 1 KiB
@@ -166,6 +168,27 @@ def shared() -> None:
                 assert heap.call("differs", addr, 20000, 0x41).pointer == 0, "it was poisoned"
             assert stats(API)["quarantined"] == 0, f"{function}: it waits in quarantine"
             heap.call("put_page", addr)
+
+
+def let_go() -> None:
+    """Others hold the pages of a live object, and let go of one more than they hold: it is freed.
+
+    So the kernel does with what a module has given it to send.
+    """
+    if kernel_version() >= (6, 15):
+        raise Skip("nobody may hold pages of kmalloc() in this kernel")
+    with ops(API) as heap, ops(WORLD) as world:
+        addr = alloc(heap, 20000)
+        world.call("get_page", addr)
+        before = stats(API)
+        world.call("put_page", addr)
+        assert stats(API) == before, f"{stats(API)}, not {before}"
+        world.call("put_page", addr)
+        after = stats(API)
+        changed = {name: after[name] - before[name] for name in after
+                   if after[name] != before[name]}
+        assert changed == {"released_elsewhere": 1, "live": -1, "live_bytes": -20000}, changed
+        assert not violations(), violations()
 
 
 def moved() -> None:
@@ -382,6 +405,7 @@ CASES = [
     ("every release, every context", every_release),
     ("RCU readers", readers),
     ("pages that others hold", shared),
+    ("pages that others let go", let_go),
     ("krealloc", moved),
     ("found whenever it leaves", when_it_is_found),
     ("policy/use_after_free=pass", passed),
@@ -394,4 +418,4 @@ CASES = [
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, modules=(API, DROPIN, STRESS))
+    run_cases(CASES, modules=(API, DROPIN, WORLD, STRESS))
