@@ -803,12 +803,39 @@ def test_page_element(way: Way) -> None:
         its.release(call_of("mempool_free p pagepool"), obj)
 
 
-def test_element_elsewhere(way: Way) -> None:
-    """An element that goes back to its pool by somebody else is not the module's any more."""
+# What somebody else may free; a device's own memory is not among it, for want of the device.
+ELSEWHERE = (
+    row("vmalloc 5000", 5000, "vmalloc", "vfree p", True),
+    row("kmem_cache_alloc cache", 200, "slab", "kmem_cache_free p cache", True),
+    row("alloc_pages 1", 2 * PAGE, "pages", "free_pages p 1"),
+    row("mempool_alloc pool", 300, "element", "mempool_free p pool"),
+    row("__alloc_percpu 64", 64, "percpu", "free_percpu p"),
+    row("dma_pool_alloc dpool", BLOCK, "dma_block", "dma_pool_free dpool p h"),
+)
+ONE_FREE = "cannot be refused; it had not been given back, so this is its one free"
+
+
+def test_elsewhere(way: Way) -> None:
+    """What somebody else frees is not the module's any more; of what waits it is the one free."""
     with things(way) as its, ops(WORLD) as world:
-        obj = its.alloc(call_of("mempool_alloc pool"), 300, "element")
-        with change(way.module, released_elsewhere=1, live=-1, live_bytes=-300):
-            world.call("mempool_free", obj.pointer, its.number("pool"))
+        for entry in ELSEWHERE:
+            function, args = entry.free
+            try:
+                obj = its.alloc(entry.alloc, entry.size, entry.family)
+                with change(way.module, released_elsewhere=1, live=-1, live_bytes=-entry.size):
+                    world.call(function, *(its.number(arg, obj) for arg in args))
+                assert not its.record(obj), f"{obj} is live"
+                if not entry.waits:
+                    continue
+                obj = its.alloc(entry.alloc, entry.size, entry.family)
+                its.release(entry.free, obj, True)
+                with reported(way.module, "double_frees",
+                              f": {entry.size} bytes, {entry.family}, of {way.module}\n",
+                              f"\nfirst freed at op_{function}+", f"\n{ONE_FREE}\n"), \
+                        change(way.module, double_frees=1, quarantined=-1):
+                    world.call(function, *(its.number(arg, obj) for arg in args))
+            except AssertionError as error:
+                raise AssertionError(f"{entry.alloc}, {entry.free}: {error}") from error
 
 
 # ---- Pages ----
@@ -1252,7 +1279,7 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("a cache goes with live objects", test_cache_live),
     ("a memory pool of the module's own", test_mempool_own),
     ("an element that is a page", test_page_element),
-    ("an element that somebody else frees", test_element_elsewhere),
+    ("what somebody else frees", test_elsewhere),
     ("pages that others hold", test_pages_held),
     ("pages that are split, and exact ones", test_pages_split),
     ("the order of a detach", test_devres_order),
