@@ -5,22 +5,23 @@
 A record is true as long as every free of its object is seen. These are the
 cases where one was not, or where a true record looked wrong.
 """
+import contextlib
 import glob
 import os
 import subprocess
 import time
-from typing import Callable, Sequence
+from typing import Callable, Iterator, Sequence
 
-from ksft_mown import (DENIER, PATIENCE, SYSFS, Skip, denier, exits, insmod, kernel_has,
-                       kernel_version, knob, load_mown, loaded, module_loaded, ops, read_file,
-                       reported, rmmod, run_cases, stats, untracked, violations, wait_for,
-                       write_file)
+from ksft_mown import (DEBUGFS, DENIER, PATIENCE, SYSFS, Ops, Skip, case_log, denier, exits, insmod,
+                       kernel_has, kernel_version, knob, live, load_mown, loaded, module_loaded,
+                       ops, read_file, reported, rmmod, run_cases, stats, untracked, violations,
+                       wait_for, write_file)
 
 WORLD = "mown_plain_world"
 TRUST = "mown_test_trust"
 API, DROPIN, PLAIN = "mown_test_ops", "mown_dropin_ops", "mown_plain_ops"
 GIVER = "mown_dropin_giver"
-ASYNC = "mown_plain_async"
+ASYNC, EXIT_ASYNC = "mown_plain_async", "mown_test_async"
 PARAMETERS = "/sys/module/{}/parameters/{}"
 FTRACE = "/proc/sys/kernel/ftrace_enabled"
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -31,6 +32,32 @@ def parameter(module: str, name: str) -> str:
     return read_file(PARAMETERS.format(module, name)).strip()
 
 
+@contextlib.contextmanager
+def blind_net() -> Iterator[None]:
+    """mown is new, and what becomes its owner for a while is blind: the net has a hole."""
+    # Orphans of earlier tests would keep the net on
+    rmmod("mown")
+    load_mown()
+    write_file(FTRACE, "0")
+    try:
+        yield
+    finally:
+        write_file(FTRACE, "1")
+
+
+def until_again(heap: Ops, size: int, addr: int) -> list[int]:
+    """Objects of SIZE bytes, allocated until the address ADDR comes again; that is the last."""
+    found: list[int] = []
+    while addr not in found:
+        assert len(found) < 4096 or kernel_version() >= (6, 18), f"{addr:#x} does not come again"
+        if len(found) == 4096:
+            # Each CPU keeps whole sheaves of free objects there
+            raise Skip("the allocator did not give out the address again")
+        found.append(heap.call("kmalloc", size).pointer)
+        assert found[-1], f"no {size} bytes"
+    return found
+
+
 def hole_repaired() -> None:
     """The net had a hole when the object went, and is whole when its owner goes.
 
@@ -39,15 +66,9 @@ def hole_repaired() -> None:
     """
     if kernel_has("kasan_report"):
         raise Skip("no address comes again soon: KASAN keeps what is freed")
-    # Orphans of earlier tests would keep the net on
-    rmmod("mown")
-    load_mown()
     with loaded(WORLD):
-        write_file(FTRACE, "0")
-        try:
+        with blind_net():
             insmod(TRUST, what="hole")
-        finally:
-            write_file(FTRACE, "1")
         if parameter(TRUST, "done") != "Y":
             rmmod(TRUST)
             # From 6.18 on each CPU keeps whole sheaves of free objects
@@ -62,6 +83,111 @@ def hole_repaired() -> None:
             assert (block.left, block.reclaimed) == (1, 0), f"{block}"
             again = parameter(WORLD, "given_out")
             assert again == "0", "what belongs to the kernel was freed"
+
+
+def address_again() -> None:
+    """A module is given the address of what went unseen: the older record was wrong, and goes.
+
+    Each is counted, and the log has a line about the first.
+    """
+    if kernel_has("kasan_report"):
+        raise Skip("no address comes again soon: KASAN keeps what is freed")
+    os.sched_setaffinity(0, {0})
+    size = 2 * PAGE
+    with blind_net(), ops(API) as heap, ops(PLAIN) as kernel:
+        held: list[int] = []
+        for number in (1, 2):
+            addr = heap.call("kmalloc", size).pointer
+            kernel.call("kfree_bulk", addr)
+            counts = stats(API)
+            assert (counts["live"], counts["stale"]) == (len(held) + 1, number - 1), counts
+            held += until_again(heap, size, addr)
+            counts = stats(API)
+            assert counts["stale"] == number, counts
+            assert (counts["live"], counts["live_bytes"]) == (len(held), len(held) * size), counts
+            assert sorted(record.address for record in live(API)) == sorted(held), live(API)
+        for addr in held:
+            heap.call("kfree", addr)
+        counts = stats(API)
+        assert (counts["allocated"], counts["freed"]) == (len(held) + 2, len(held)), counts
+        assert counts["live"] == counts["live_bytes"] == counts["released_elsewhere"] == 0, counts
+        assert not violations(), violations()
+    account = read_file(f"{DEBUGFS}/exits")
+    assert account.endswith("left behind 0 (0 bytes), reclaimed 0, stale 2\n"), account
+    # It has said by then what it has to say
+    rmmod("mown")
+    load_mown()
+    told = case_log().count("mown: a record was wrong: its memory was freed on a path that mown")
+    assert told == 1, f"it is said {told} times"
+
+
+def first_covered(module: str, tenants: set[int], small: int) -> int:
+    """An object that MODULE has a record of, where all is TENANTS of SMALL bytes now; or 0."""
+    return next((record.address for record in live(module)
+                 if tenants.issuperset(range(record.address, record.address + record.size,
+                                             small))), 0)
+
+
+def another_class() -> None:
+    """Where an object went unseen there are smaller ones of somebody else's: the record is wrong.
+
+    A free of that address is one of what is there by now, and goes to the kernel. Nothing
+    waits for it, nor is anything written to as far as the older object reached: neither if its
+    owner was blind then, nor if it was made over to one who is not.
+    """
+    if kernel_has("kasan_report"):
+        raise Skip("no memory comes again soon: KASAN keeps what is freed")
+    os.sched_setaffinity(0, {0})
+    # Those of both sizes come from as many pages at once
+    size, small = 2 * PAGE, PAGE // 2
+    with contextlib.ExitStack() as stack:
+        kernel = stack.enter_context(ops(PLAIN))
+        with blind_net():
+            heap = stack.enter_context(ops(API))
+            objects = [heap.call("kmalloc", size).pointer for _ in range(256)]
+            # What is between them keeps the slabs
+            dead = objects[1::2]
+            for addr in dead:
+                kernel.call("kfree_bulk", addr)
+        other = stack.enter_context(ops(DROPIN))
+        assert (stats(API)["blind"], stats(DROPIN)["blind"]) == (1, 0), "the net was not repaired"
+        taker = other.call("this_module").pointer
+        for addr in dead[::2]:
+            assert heap.call("transfer", addr, taker).pointer == 0, f"{addr:#x} is not live"
+        for addr in objects[::2]:
+            heap.call("kfree", addr)
+        tenants: set[int] = set()
+        found: list[int] = []
+        while not (found and all(found)):
+            if len(tenants) > 8192:
+                raise Skip("the allocator did not make small objects of large ones' memory")
+            for path in glob.glob("/sys/kernel/slab/kmalloc*8k/shrink"):
+                write_file(path, "1")
+            tenants.update(kernel.call("kmalloc", small).pointer for _ in range(64))
+            # Of those at the begin of a slab it was seen that their pages go
+            found = [first_covered(module, tenants, small) for module in (API, DROPIN)]
+        for addr in tenants:
+            kernel.call("fill", addr, small, 0x41)
+        for module, caller, addr in ((API, heap, found[0]), (DROPIN, other, found[1])):
+            before = stats(module)
+            caller.call("kfree", addr)
+            after = stats(module)
+            changed = {name: after[name] - before[name] for name in after
+                       if after[name] != before[name]}
+            assert changed == {"stale": 1, "live": -1, "live_bytes": -size}, f"{module}: {changed}"
+            tenants.remove(addr)
+            harmed = [hex(start) for start in tenants
+                      if kernel.call("differs", start, small, 0x41).pointer]
+            assert not harmed, f"{module}: {addr:#x} is freed, and written to: {harmed}"
+            again = until_again(kernel, small, addr)
+            for start in again:
+                kernel.call("kfree", start)
+        for addr in tenants:
+            kernel.call("kfree", addr)
+        assert not violations(), violations()
+    # What is recorded still has gone
+    rmmod("mown")
+    load_mown()
 
 
 def inside_of_larger(larger: Sequence[int], size: int, smaller: Sequence[int]) -> int:
@@ -235,8 +361,21 @@ def async_work() -> None:
         assert not module_loaded("mown_test_ops")
 
 
+def async_at_exit() -> None:
+    """What asynchronous work of the exit function frees is waited for: it is not left behind."""
+    write_file(f"{SYSFS}/clear", "1")
+    insmod(EXIT_ASYNC)
+    rmmod(EXIT_ASYNC)
+    block = exits(EXIT_ASYNC)[-1]
+    assert (block.allocated, block.freed) == (1, 1), block
+    assert (block.left, block.reclaimed, block.late) == (0, 0, 0), block
+    assert not violations(), violations()
+
+
 CASES: list[tuple[str, Callable[[], None]]] = [
     ("a hole in the net, repaired later", hole_repaired),
+    ("an address that comes again", address_again),
+    ("memory that is smaller objects by now", another_class),
     ("memory that is part of a larger object by now", part_of_larger),
     ("an orphan freed by the kernel's kfree_rcu()", orphan_by_kfree_rcu),
     ("a string with a NUL in it", string_with_nul),
@@ -245,7 +384,8 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("a device's memory without a record", untracked_of_device),
     ("who is blamed for a wrong free", who_is_blamed),
     ("asynchronous work that waits for us", async_work),
+    ("asynchronous work that we wait for", async_at_exit),
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, [TRUST, GIVER, API, DROPIN, PLAIN, ASYNC, WORLD, DENIER])
+    run_cases(CASES, [TRUST, GIVER, API, DROPIN, PLAIN, ASYNC, EXIT_ASYNC, WORLD, DENIER])
