@@ -97,7 +97,7 @@ task='.* by task [0-9]+ .bash. on cpu'
 object='^object #[0-9]+ at [0-9a-f]+: 64 bytes, kmalloc, of mown_test_ops'
 
 echo "TAP version 13"
-echo "1..11"
+echo "1..12"
 
 # The variables are those of the shell in the guest.
 # shellcheck disable=SC2016
@@ -142,11 +142,25 @@ check $? "policy/left_behind=panic: account, then panic"
 
 # The control: the word holds for its own violation only. A double free is then
 # refused as usual, and the commands go on to their end.
-guest interior_free panic 'a=$(op kmalloc 64); op kfree $a; op kfree $a'
+guest interior_free panic 'warned() { echo $(($(</proc/sys/kernel/tainted) >> 9 & 1)); }
+	echo "warned before: $(warned)"
+	a=$(op kmalloc 64); op kfree $a; op kfree $a
+	for ((i = 0; i < 600 && !$(warned); i++)); do sleep 0.1; done
+	echo "warned after: $(warned)"'
 rc=$?
 [ $rc -eq 42 ] || echo "# exit status $rc"
 [ $rc -eq 42 ] && in_order "^BUG: mown: double-free in op_kfree$place\$" "^refused"
 check $? "policy/interior_free=panic: a double free does not panic"
+
+# Of the same guest: as the kernel's own warnings do, the first report taints the kernel
+# (bit 9), which nothing did before.
+taint="the first report taints the kernel as a warning does"
+if grep -q '^WARNING: ' "$work/log"; then
+	check 0 "$taint # SKIP the kernel has warned of something else"
+else
+	grep -Fqx "warned before: 0" "$work/out" && grep -Fqx "warned after: 1" "$work/out"
+	check $? "$taint"
+fi
 
 # As the kernel's own warnings do, a report heeds panic_on_warn. It is told from
 # a work: who has committed the violation waits to be stopped.
