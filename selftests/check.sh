@@ -232,7 +232,7 @@ while IFS=: read -r _ name; do
 		((own)) || { slab+=(-t "mown:$name"); continue; }
 		;;
 	test-faces.sh | test-policy.sh | test-unload.sh | test_bad_input.py | test_fail_sweep.py | \
-		test_net.py | test_stacks.py | test_trace.py | test_zz_*) ;;
+		test_net.py | test_reports.py | test_stacks.py | test_trace.py | test_zz_*) ;;
 	*) slab+=(-t "mown:$name") ;;
 	esac
 	others+=(-t "mown:$name")
