@@ -289,6 +289,25 @@ def limit() -> None:
     assert not any("op_kzalloc" in r for r in violations()[before:]), "reported all the same"
 
 
+def limit_nofail() -> None:
+    """Who cannot bear a failure gets memory beyond the limit, and it counts."""
+    with ops(API) as heap:
+        write_file(file_of(API, "limit_bytes"), "1000")
+        kept = alloc(heap, 600)
+        beyond = alloc(heap, 700, "kmalloc_nofail")
+        counts = stats(API)
+        assert (counts["limited"], counts["live_bytes"], counts["live"]) == (0, 1300, 2), counts
+        # So there is no room until it has gone, and then as much as before
+        assert heap.call("kmalloc", 1).pointer == 0, "what is beyond the limit is not charged"
+        heap.call("kfree", beyond)
+        assert heap.call("kmalloc", 401).pointer == 0
+        last = alloc(heap, 400)
+        counts = stats(API)
+        assert (counts["limited"], counts["live_bytes"], counts["live"]) == (2, 1000, 2), counts
+        for addr in (kept, last):
+            heap.call("kfree", addr)
+
+
 # ---- fail_nth ----
 
 def fail_nth() -> None:
@@ -532,6 +551,7 @@ CASES = [
     ("a free by a module that is not under mown and has gone", strangers_forgotten),
     ("the name of a task", forged_name),
     ("limit_bytes", limit),
+    ("limit_bytes and __GFP_NOFAIL", limit_nofail),
     ("fail_nth", fail_nth),
     ("a checkpoint, and what came since", checkpoint),
     ("an object made over to another module", transfer),
