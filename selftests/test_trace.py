@@ -6,7 +6,8 @@ import os
 import re
 from typing import Iterator
 
-from ksft_mown import Skip, ops, policy, read_file, run_cases, wait_for, write_file
+from ksft_mown import (Skip, hides_pointers, ops, policy, read_file, run_cases, wait_for,
+                       write_file)
 
 API, DROPIN = "mown_test_ops", "mown_dropin_ops"
 TRACEFS = "/sys/kernel/tracing"
@@ -48,7 +49,8 @@ class Pointers:
         self.shown: dict[int, str] = {}
 
     def check(self, pointer: int, text: str) -> None:
-        """TEXT is what is shown for POINTER, and for no other."""
+        """TEXT is what is shown for POINTER, and for no other; and it is not the address."""
+        assert f"{pointer:x}" not in text or not hides_pointers(), f"{text} is the address"
         known = {shown: hidden for hidden, shown in self.shown.items()}
         assert self.shown.setdefault(pointer, text) == text, f"{pointer:x} is {text}, too"
         assert known.get(text, pointer) == pointer, f"{text} is {pointer:x}, too"
