@@ -231,8 +231,9 @@ while IFS=: read -r _ name; do
 		# Where the allocator tells of each second free
 		((own)) || { slab+=(-t "mown:$name"); continue; }
 		;;
-	test-faces.sh | test-policy.sh | test-unload.sh | test_bad_input.py | test_fail_sweep.py | \
-		test_net.py | test_reports.py | test_stacks.py | test_trace.py | test_zz_*) ;;
+	test-faces.sh | test-policy.sh | test-unload.sh | test_abi.py | test_bad_input.py | \
+		test_fail_sweep.py | test_net.py | test_reports.py | test_stacks.py | \
+		test_trace.py | test_zz_*) ;;
 	*) slab+=(-t "mown:$name") ;;
 	esac
 	others+=(-t "mown:$name")
