@@ -19,11 +19,11 @@ added to the kernel's command line; without any, these are run:
   plain slub_debug=slub_debug=FZPU
 
 and then what attaches (test_attach*.py, test_failslab.py, test_fuzz.py, test_knobs.py,
-test_stock_*.py) or would take the others longer (test_ports.py), and what needs no guest or
-several. A kernel that build-kernel.sh makes has no modules, and is checked by more than
-slub_debug: without test_stock_*, test_ports.py and those phases. So are arm64's, whose guest
-is slow, and has not the programs that these use. With slub_debug only those are run in which
-the allocator has a say. Under User-Mode Linux only what -T names can be run.
+test_stock_*.py, test_zz_lockdown.py) or would take the others longer (test_ports.py), and what
+needs no guest or several. A kernel that build-kernel.sh makes has no modules, and is checked by
+more than slub_debug: without test_stock_*, test_ports.py and those phases. So are arm64's, whose
+guest is slow, and has not the programs that these use. With slub_debug only those are run in
+which the allocator has a say. Under User-Mode Linux only what -T names can be run.
 
   -k KERNEL   see vmtest.sh and umltest.sh (default 6.1)
   -m MEM      memory of the virtual machine in MiB (default 1024)
@@ -216,7 +216,7 @@ export MOWN_TEST_MODULES=$build/kselftest/mown/test_modules
 cd "$top" || exit 1
 # All tests, as options of the runner: those of attach, the others, and of these the ones
 # in which the allocator has a say
-attach=() others=() slab=()
+attach=() others=() slab=() last=()
 while IFS=: read -r _ name; do
 	case $name in
 	test_attach_load.py | test_no_ftrace.py) continue ;;
@@ -225,6 +225,11 @@ while IFS=: read -r _ name; do
 	case $name in
 	test_attach.py | test_failslab.py | test_fuzz.py | test_knobs.py | test_ports.py | test_stock_*)
 		attach+=(-t "mown:$name")
+		continue
+		;;
+	test_zz_lockdown.py)
+		# What it locks stays locked
+		last=(-t "mown:$name")
 		continue
 		;;
 	test_litmus.py)
@@ -239,6 +244,7 @@ while IFS=: read -r _ name; do
 	others+=(-t "mown:$name")
 done <"$build/kselftest/kselftest-list.txt"
 ((own)) && attach+=(-t mown:test_zz_debug.py)
+attach+=("${last[@]}")
 
 # What attaches or needs several machines: it keeps one CPU of ours busy
 check_attach()

@@ -6,19 +6,24 @@ Debian locks the kernel down to `integrity` when it is booted by Secure Boot. Th
 same can be asked for later, when test modules that nobody has signed are loaded
 already. It cannot be taken back before the next boot, and no test module can be
 loaded after it: so this test is the last by its name, and skips its cases if
-the kernel is locked down as it comes.
+the kernel is locked down as it comes. At its end it asks for `confidentiality`.
 """
 import errno
 import os
 import re
 
-from ksft_mown import (DEBUGFS, MODULES, POLICIES, SYSFS, Skip, command, dmesg_mark, dmesg_since,
-                       exits, insmod, live, module_loaded, policy, policy_word, read_file, rmmod,
-                       run_cases, skip_all, stats, write_file)
+from ksft_mown import (DEBUGFS, MODULES, POLICIES, SYSFS, Ops, Skip, attach, attached, command,
+                       dmesg_mark, dmesg_since, exits, insmod, live, module_loaded, name_of,
+                       need_attach, policy, policy_word, read_file, rmmod, run_cases, skip_all,
+                       stats, unload, write_errno, write_file)
 
 LOCKDOWN = "/sys/kernel/security/lockdown"
 HOLDER = "mown_dropin_leak"
 OTHER = "mown_test_initfail"
+PLAIN = "mown_plain_ops"
+
+# Calls of PLAIN, by its file in debugfs, which cannot be opened any more later
+HEAPS: list[Ops] = []
 
 
 def level() -> str:
@@ -35,15 +40,25 @@ def need_lockdown() -> None:
 
 
 def lock_down() -> None:
-    """With a module holding seven objects, lock down."""
+    """With a module holding seven objects, and one to attach, lock down."""
     insmod(HOLDER, small=4, medium=2, large=1, freed=3)
     try:
         assert len(live(HOLDER)) == 7
+        insmod(PLAIN)
+        HEAPS.append(Ops(PLAIN))
         write_file(LOCKDOWN, "integrity")
         assert level() == "integrity"
     except BaseException:
+        plain_goes()
         rmmod(HOLDER)
         raise
+
+
+def plain_goes() -> None:
+    """The module that is attached is wanted no more."""
+    while HEAPS:
+        HEAPS.pop().close()
+    unload([PLAIN])
 
 
 def all_readable() -> None:
@@ -71,6 +86,32 @@ def knobs_work() -> None:
     assert policy_word("double_free") == "auto"
 
 
+def nothing_fails() -> None:
+    """No allocation is made to fail, as by the kernel's own fault injection: EPERM, no change."""
+    need_lockdown()
+    own, everybody = f"{SYSFS}/modules/{HOLDER}/fail_nth", f"{SYSFS}/fail_nth"
+    for path, text in ((own, "1"), (own, "0"), (everybody, f"{HOLDER} 1"),
+                       (everybody, f"{OTHER} 1")):
+        got = write_errno(path, text.encode())
+        assert got == errno.EPERM, f"{path}: {text!r}: {name_of(got)}"
+        assert (read_file(own), read_file(everybody)) == ("0\n", ""), f"{path}: {text!r} is taken"
+
+
+def attach_works() -> None:
+    """A module can be attached: integrity lets functions be redirected, as kprobes do."""
+    need_lockdown()
+    need_attach()
+    heap, = HEAPS
+    with attach(PLAIN):
+        assert attached() == {PLAIN: "attached"}, attached()
+        pointer = heap.call("kmalloc", 100).pointer
+        assert [r.address for r in live(PLAIN)] == [pointer], live(PLAIN)
+        heap.call("kfree", pointer)
+        counts = stats(PLAIN)
+        assert (counts["allocated"], counts["freed"]) == (1, 1), counts
+    assert not attached()
+
+
 def no_new_module() -> None:
     """The kernel refuses an unsigned module before mown hears of it: nothing is made for it."""
     need_lockdown()
@@ -93,12 +134,31 @@ def account_drawn_up() -> None:
     assert f"mown: {HOLDER}: left behind 7 objects (5496 bytes), reclaimed 7" in dmesg_since(mark)
 
 
+def attach_refused() -> None:
+    """Under confidentiality attach is EPERM, and neither a module nor a name is attached."""
+    try:
+        if level() != "integrity":
+            raise Skip("the kernel is not locked down")
+        write_file(LOCKDOWN, "confidentiality")
+        assert level() == "confidentiality"
+        for name in (PLAIN, OTHER, "*"):
+            got = write_errno(f"{SYSFS}/attach", name.encode())
+            assert got == errno.EPERM, f"{name}: {name_of(got)}"
+            assert not attached(), attached()
+        assert not os.path.exists(f"{SYSFS}/modules/{PLAIN}")
+    finally:
+        plain_goes()
+
+
 CASES = [
     ("the kernel is locked down while a module uses mown", lock_down),
     ("every file stays readable", all_readable),
     ("the knobs stay writable", knobs_work),
+    ("fail_nth is EPERM", nothing_fails),
+    ("a module can be attached", attach_works),
     ("a module that the kernel refuses leaves no trace", no_new_module),
     ("the account of a module that goes is drawn up", account_drawn_up),
+    ("attach is EPERM under confidentiality", attach_refused),
 ]
 
 if __name__ == "__main__":
