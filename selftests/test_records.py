@@ -1,17 +1,26 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Records when there is no memory for them: magazines first, then untracked, and nothing fails."""
+"""Records when there is no memory for them: magazines first, then untracked, and nothing fails.
+
+And the magazine of a CPU that goes.
+"""
 import os
 from typing import NamedTuple
 
-from ksft_mown import (DENIER, SYSFS, Ops, Result, denier, no_records, ops, run_cases, stats,
-                       violations, wait_for, write_file)
+from ksft_mown import (DENIER, SYSFS, Ops, Result, Skip, denier, knob, live, no_records, ops,
+                       read_file, run_cases, stats, violations, wait_for, write_file)
 
 API = "mown_test_ops"
 # A magazine that a task has filled has as many left at least
 AT_HAND = 15
 MOST = 200
 DEVICE, BYTES = 0, 4096
+
+SLAB = "/sys/kernel/slab"
+# The kinds of record, each with its cache; in the order of CALLS
+CACHES = ("mown_record", "mown_child", "mown_dma_child")
+# The CPU that goes, with more of each kind made there than a magazine holds
+CPU, MADE = 1, 40
 
 
 class Call(NamedTuple):
@@ -75,8 +84,57 @@ def magazines() -> None:
         assert not violations(), violations()[-1]
 
 
+def in_use(cache: str) -> int:
+    """How many objects of the cache are out."""
+    # A slab that is a CPU's own counts as full until it is given back
+    write_file(f"{SLAB}/{cache}/shrink", "1")
+    return int(read_file(f"{SLAB}/{cache}/objects").split()[0])
+
+
+def cpu_goes() -> None:
+    """The magazine of a CPU that goes is emptied; what lives stays recorded, and it may return."""
+    online = f"/sys/devices/system/cpu/cpu{CPU}/online"
+    if not os.path.exists(online):
+        raise Skip(f"CPU {CPU} cannot go")
+    if not all(os.path.exists(f"{SLAB}/{cache}/objects") for cache in CACHES):
+        raise Skip("the kernel does not tell how many objects a cache has")
+    # What waits in quarantine would keep its record
+    with knob("quarantine_bytes", 0), ops(API) as heap:
+        os.sched_setaffinity(0, {CPU})
+        kept = []
+        for call in CALLS:
+            made = [heap.call(call.name, *call.numbers) for _ in range(MADE)]
+            kept.append(made.pop())
+            for result in made:
+                call.free(heap, result)
+        os.sched_setaffinity(0, {0})
+        before = {cache: in_use(cache) for cache in CACHES}
+        write_file(online, "0")
+        try:
+            for cache in CACHES:
+                wait_for(lambda cache=cache: in_use(cache) <= before[cache] - AT_HAND,
+                         f"{cache}: the magazine's records, {before[cache]} were out before")
+            assert {r.address for r in live(API)} == {result.pointer for result in kept}
+            for call, result in zip(CALLS, kept):
+                call.free(heap, result)
+            assert not live(API), "what was allocated on it cannot be freed"
+        finally:
+            write_file(online, "1")
+        os.sched_setaffinity(0, {CPU})
+        for call in CALLS:
+            made = [heap.call(call.name, *call.numbers, context="hardirq") for _ in range(MADE)]
+            assert [r.cpu for r in live(API)] == [CPU] * MADE, live(API)
+            for result in made:
+                call.free(heap, result)
+        counts = stats(API)
+        assert (counts["live"], counts["untracked"]) == (0, 0), counts
+        assert counts["allocated"] == counts["freed"] == 2 * MADE * len(CALLS), counts
+    assert not violations(), violations()[-1]
+
+
 CASES = (
     ("no memory for records: those at hand, then untracked, then records again", magazines),
+    ("a CPU goes, and comes again", cpu_goes),
 )
 
 if __name__ == "__main__":
