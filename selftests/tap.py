@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Judge what kselftest's runner printed.
 
-    tap.py [FILE...]        (standard input if no FILE is given)
+    tap.py [--skips LIST] [FILE...]     (standard input if no FILE is given)
 
 The runner (tools/testing/selftests/kselftest/runner.sh) prints one TAP line per
 test program, and in front of it whatever the program printed, with "# " added
@@ -22,18 +22,23 @@ half-way, so everything that is absent counts as a failure: a plan, a result
 that the plan promised, the verdict on a program that was started. So does a
 program whose exit status is at odds with its own results, and a "Bail out!".
 
-Prints the skipped and failed tests and, as the last line, the three numbers.
-Exits with 1 if anything failed or nothing ran, else with 0.
+Prints what was skipped, with the reasons, what failed and, as the last line, the
+three numbers. Exits with 1 if anything failed or nothing ran, else with 0.
+
+With --skips a skip that LIST does not have is a failure. Its lines are patterns, as
+of the shell, for "STREAM: COLLECTION: PROGRAM: CASE: REASON", where STREAM is the
+file's name without its suffix; # begins a comment.
 """
 
 import argparse
+import fnmatch
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterable, Iterator, Optional
+from typing import Iterable, Iterator, Optional, Sequence
 
-PLAN = re.compile(r"1\.\.(\d+)(?:\s|$)")
+PLAN = re.compile(r"1\.\.(?P<number>\d+)(?: *# *SKIP\b:? *(?P<reason>.*)|\s|$)", re.IGNORECASE)
 RESULT = re.compile(r"(?P<not>not )?ok\b(?: +(?P<number>\d+))?(?: +- +| +)?(?P<text>.*)$")
 SKIP = re.compile(r"(?P<name>.*?)\s*# *SKIP\b:? *(?P<reason>.*)$", re.IGNORECASE)
 NOTE = re.compile(r"(?P<name>.*?)\s*# *(?P<note>exit=\d+|TIMEOUT.*)$")
@@ -59,13 +64,16 @@ class Results:
     plans: list[int] = field(default_factory=list)
     leaves: list[Leaf] = field(default_factory=list)
     bailed: Optional[str] = None
+    # Of a plan that says that nothing will come
+    reason: str = ""
 
     def feed(self, line: str) -> Optional[Leaf]:
         """Take a line of TAP; the result if it was one."""
         if line.startswith("Bail out!"):
             self.bailed = self.bailed or line
         elif match := PLAN.match(line):
-            self.plans.append(int(match[1]))
+            self.plans.append(int(match["number"]))
+            self.reason = match["reason"] or ""
         elif (match := RESULT.match(line)) and (match["number"] or match["not"]):
             # Without its number, "ok" is more likely to be a word
             self.leaves.append(leaf_of(match))
@@ -107,7 +115,7 @@ def judge_program(name: str, nested: Results, verdict: Leaf) -> Iterator[Leaf]:
         if complaint:
             yield Leaf(name, "fail", complaint)
         else:
-            yield Leaf(name, verdict.verdict, verdict.reason)
+            yield Leaf(name, verdict.verdict, verdict.reason or nested.reason)
         return
     for leaf in nested.leaves:
         yield Leaf(f"{name}: {leaf.name}", leaf.verdict, leaf.reason)
@@ -169,6 +177,36 @@ def judge(lines: Iterable[str]) -> Iterator[Leaf]:
     yield from close()
 
 
+def read_skips(path: str) -> list[str]:
+    """The patterns of a file that lists what may be skipped."""
+    lines = (line.partition("#")[0].strip() for line in
+             Path(path).read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
+
+
+def refuse_skips(stream: str, leaves: Iterable[Leaf], allowed: Sequence[str]) -> Iterator[Leaf]:
+    """The leaves; those of them that are skipped though no pattern allows it have failed."""
+    for leaf in leaves:
+        text = f"{stream}: {leaf}"
+        if leaf.verdict == "skip" and not any(fnmatch.fnmatchcase(text, one) for one in allowed):
+            yield Leaf(leaf.name, "fail", f"skipped, and not listed as such: {leaf.reason}")
+        else:
+            yield leaf
+
+
+def skipped(stream: str, leaves: Iterable[Leaf]) -> Iterator[str]:
+    """A line for each program and reason why cases of it were skipped."""
+    cases: dict[tuple[str, str], list[str]] = {}
+    for leaf in leaves:
+        if leaf.verdict == "skip":
+            # What does not run by the runner is a name alone
+            parts = leaf.name.split(": ", 2)
+            cases.setdefault((": ".join(parts[:2]), leaf.reason), []).extend(parts[2:])
+    for (program, reason), names in cases.items():
+        name = f"{program}: {'; '.join(names)}" if names else program
+        yield f"{stream}: {Leaf(name, 'skip', reason)}"
+
+
 def report(streams: dict[str, list[Leaf]]) -> int:
     """Print the verdict on the named streams and return the exit status."""
     count = {"pass": 0, "fail": 0, "skip": 0}
@@ -178,11 +216,13 @@ def report(streams: dict[str, list[Leaf]]) -> int:
             streams[stream] = leaves
         for leaf in leaves:
             count[leaf.verdict] += 1
-    for verdict in ("skip", "fail"):
-        for stream, leaves in streams.items():
-            for leaf in leaves:
-                if leaf.verdict == verdict:
-                    print(f"{verdict.upper()} {stream}: {leaf}")
+    for stream, leaves in streams.items():
+        for line in skipped(stream, leaves):
+            print(f"SKIP {line}")
+    for stream, leaves in streams.items():
+        for leaf in leaves:
+            if leaf.verdict == "fail":
+                print(f"FAIL {stream}: {leaf}")
     print(f"{count['pass']} passed, {count['fail']} failed, {count['skip']} skipped")
     return 1 if count["fail"] or not count["pass"] else 0
 
@@ -193,6 +233,7 @@ def main() -> int:
         description="Judge the output of kselftest's runner.",
         epilog="Exits with 1 if anything failed, is incomplete, or nothing ran.",
     )
+    parser.add_argument("--skips", metavar="LIST", help="file that lists what may be skipped")
     parser.add_argument("file", nargs="*", help="file to read (default: standard input)")
     args = parser.parse_args()
     streams: dict[str, list[Leaf]] = {}
@@ -202,6 +243,10 @@ def main() -> int:
     if not args.file:
         sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
         streams["stdin"] = list(judge(sys.stdin))
+    if args.skips:
+        allowed = read_skips(args.skips)
+        streams = {stream: list(refuse_skips(stream, leaves, allowed))
+                   for stream, leaves in streams.items()}
     return report(streams)
 
 

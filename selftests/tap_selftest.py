@@ -4,7 +4,11 @@
 
 import contextlib
 import io
+import subprocess
+import sys
+import tempfile
 import unittest
+from pathlib import Path
 from typing import Optional
 
 import tap
@@ -66,6 +70,53 @@ class TapTest(unittest.TestCase):
         two[1] = "1..2"
         two += ["# selftests: mown: test-b.sh", "ok 2 selftests: mown: test-b.sh"]
         self.check(two, 1, 0, 1, "SKIP run: mown: test-a.sh")
+
+    def test_skips_named(self) -> None:
+        """Each skipped case is named with the reason, those with the same one in one line."""
+        self.check(
+            run("1..4", "ok 1 a", "ok 2 b # SKIP no x: y", "ok 3 - c: d # SKIP no z",
+                "ok 4 e # SKIP no x: y"),
+            1, 0, 3,
+            "SKIP run: mown: test-a.sh: b; e: no x: y\nSKIP run: mown: test-a.sh: c: d: no z\n1 ",
+        )  # fmt: skip
+        # Of a program that could not begin, the plan says why
+        two = run("1..0 # SKIP not root", verdict=SKIP)
+        two[1] = "1..2"
+        two += ["# selftests: mown: test-b.sh", "ok 2 selftests: mown: test-b.sh"]
+        self.check(two, 1, 0, 1, "SKIP run: mown: test-a.sh: not root\n")
+        # And what the runner did not run has no program
+        self.check(["TAP version 13", "1..2", "ok 1 - a", "ok 2 - b # SKIP no c"], 1, 0, 1,
+                   "SKIP run: b: no c\n")
+
+    def test_skips_listed(self) -> None:
+        """Where there is a list of what may be skipped, all else must run."""
+        leaves = list(tap.judge(run("1..3", "ok 1 a", "ok 2 b # SKIP no x", "ok 3 c # SKIP no x")))
+
+        def verdicts(*allowed: str) -> str:
+            return "".join(leaf.verdict[0] for leaf in tap.refuse_skips("run", leaves, allowed))
+
+        self.assertEqual(verdicts("run: mown: test-a.sh: *: no x"), "pss")
+        self.assertEqual(verdicts("*: b: no x"), "psf")
+        self.assertEqual(verdicts("run: mown: test-a.sh: b: no y", "uml: *: no x"), "pff")
+        self.assertEqual(verdicts(), "pff")
+        # A pattern is for a whole line
+        self.assertEqual(verdicts("run: mown: test-a.sh", "no x"), "pff")
+
+    def test_skips_file(self) -> None:
+        """The list has a line for each pattern; the exit status is that of a failure."""
+        with tempfile.TemporaryDirectory() as directory:
+            stream, listed = Path(directory, "run.tap"), Path(directory, "skips")
+            stream.write_text("\n".join(run("1..2", "ok 1 a", "ok 2 b # SKIP no x")) + "\n")
+            for text, failed in (("# why\n\nrun: *: b: no x  # and why\n", 0), ("# *\n", 1)):
+                listed.write_text(text)
+                done = subprocess.run(
+                    [sys.executable, tap.__file__, "--skips", listed, stream],
+                    stdout=subprocess.PIPE, text=True, check=False)  # fmt: skip
+                self.assertEqual(done.returncode, failed, done.stdout)
+                self.assertEqual(
+                    done.stdout.splitlines()[-1],
+                    f"1 passed, {failed} failed, {1 - failed} skipped",
+                )
 
     def test_all_skipped(self) -> None:
         """A run in which everything was skipped has tested nothing."""
