@@ -496,12 +496,29 @@ def wait_for(cond: Callable[[], object], what: str) -> None:
 # ---- Memory ----
 
 MCL_CURRENT, MCL_FUTURE = 1, 2
+MEBIBYTE = 1 << 20
+MANY = 96			# objects of 1 MiB: so much cannot go unnoticed
 
 
 def memory() -> dict[str, int]:
     """/proc/meminfo in bytes."""
     lines = (line.split() for line in read_file("/proc/meminfo").splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+
+
+@contextlib.contextmanager
+def memory_returns(what: str) -> Iterator[None]:
+    """The machine has as much memory as before, by and large, some time later.
+
+    Other programs take and give memory, too, but not half as much as MANY MiB.
+    """
+    def available() -> int:
+        return memory()["MemAvailable"]
+
+    before = available()
+    yield
+    wait_for(lambda: before - available() < MANY * MEBIBYTE // 2,
+             f"{what} to give back {MANY} MiB")
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ import os
 import re
 from typing import Callable, Iterator, NamedTuple, Sequence
 
-from ksft_mown import (POLICIES, SYSFS, Live, Ops, exits, knob, live, ops, policy, policy_word,
-                       read_file, run_cases, stats, violations, wait_for, write_file)
+from ksft_mown import (MANY, MEBIBYTE, POLICIES, SYSFS, Live, Ops, exits, knob, live,
+                       memory_returns, ops, policy, policy_word, read_file, run_cases, stats,
+                       violations, wait_for, write_file)
 
 
 class Way(NamedTuple):
@@ -277,29 +278,6 @@ def test_frees(way: Way) -> None:
         block = exits(way.module)[-1]
         assert (block.allocated, block.freed, block.elsewhere, block.left) == (1, 1, 0, 0), \
             f"{function}: {block}"
-
-
-def available() -> int:
-    """The machine's free memory in bytes, by and large."""
-    match = re.search(r"^MemAvailable: +(\d+) kB", read_file("/proc/meminfo"), re.M)
-    assert match
-    return int(match[1]) << 10
-
-
-MEBIBYTE = 1 << 20
-MANY = 96			# objects of 1 MiB: so much cannot go unnoticed
-
-
-@contextlib.contextmanager
-def memory_returns(what: str) -> Iterator[None]:
-    """The machine has as much memory as before, by and large, some time later.
-
-    Other programs take and give memory, too, but not half as much.
-    """
-    before = available()
-    yield
-    wait_for(lambda: before - available() < MANY * MEBIBYTE // 2,
-             f"{what} to give back {MANY} MiB")
 
 
 def test_given_back(way: Way) -> None:

@@ -9,13 +9,15 @@ import re
 import subprocess
 from typing import Callable, Iterator, Optional
 
-from ksft_mown import (DEBUGFS, SYSFS, Ops, Skip, attach, attached, command, exits, global_stats,
-                       has_jumps, insmod, knob, live, load_mown, loaded, module_loaded, mown_path,
-                       need_attach, ops, policy, read_file, read_lines, reported, rmmod, run_cases,
-                       stats, violations, wait_for, write_file)
+from ksft_mown import (DEBUGFS, MANY, MEBIBYTE, MODULES, SYSFS, Ops, Skip, attach, attached,
+                       command, exits, global_stats, has_jumps, insmod, knob, live, load_mown,
+                       loaded, memory_returns, module_loaded, mown_path, need_attach, ops, policy,
+                       read_file, read_lines, reported, rmmod, run_cases, stats, violations,
+                       wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
 PLAIN, WORLD, DROPIN = "mown_plain_ops", "mown_plain_other", "mown_dropin_ops"
+NOTIFIER = "mown_plain_notifier"
 TRACEFS = "/sys/kernel/tracing"
 
 
@@ -101,6 +103,44 @@ def while_live() -> None:
             with changes(unknown_passed=1):
                 heap.call("kfree", again)
     assert not exits(PLAIN) or exits(PLAIN)[-1].left == 0
+
+
+def full_quarantine() -> None:
+    """What waits in quarantine goes back when the name is taken back, the module being there."""
+    with ops(PLAIN) as heap, knob("quarantine_bytes", MANY * MEBIBYTE), attach(PLAIN), \
+            memory_returns("detach"):
+        with changes(allocated=MANY, freed=MANY, quarantined=MANY):
+            for _ in range(MANY):
+                heap.call("kfree", heap.call("kmalloc", MEBIBYTE).pointer)
+        full = stats(PLAIN)["quarantined_bytes"]
+        assert full == MANY * MEBIBYTE, f"{full} bytes wait"
+        write_file(f"{SYSFS}/detach", PLAIN)
+        assert not attached() and not os.path.isdir(f"{DEBUGFS}/{PLAIN}"), attached()
+
+
+def not_to_come() -> None:
+    """The module is refused before its init: its name waits on, and nothing of it is recorded."""
+    with attach(PLAIN):
+        # Before mown has heard of it, or after that
+        for last, accounts in ((0, 0), (1, 1)):
+            with loaded(NOTIFIER, target=PLAIN, last=last):
+                for _ in range(2):
+                    write_file(f"{SYSFS}/clear", "1")
+                    done = command("insmod", str(MODULES / f"{PLAIN}.ko"))
+                    assert done.returncode and os.strerror(errno.EPERM) in done.stdout, done.stdout
+                    assert attached() == {PLAIN: "pending"}, attached()
+                    made = [block.allocated for block in exits(PLAIN)]
+                    assert made == [0] * accounts, f"last={last}: accounts of {made}"
+                    assert not live(), f"last={last}: {live()}"
+                    for top in (f"{SYSFS}/modules", DEBUGFS):
+                        assert not os.path.exists(f"{top}/{PLAIN}"), f"last={last}: {top}/{PLAIN}"
+        with ops(PLAIN) as heap:
+            assert attached() == {PLAIN: "attached"}, attached()
+            with changes(allocated=1, live=1):
+                addr = heap.call("kmalloc", 100).pointer
+            with changes(freed=1, live=-1, quarantined=1):
+                heap.call("kfree", addr)
+    assert not attached() and not enabled(), (attached(), enabled())
 
 
 def several() -> None:
@@ -193,17 +233,6 @@ def bad_names() -> None:
         refuses(errno.EEXIST, "attach", "*")
     for knob in ("attach", "detach"):
         assert os.stat(f"{SYSFS}/{knob}").st_mode & 0o777 == 0o200
-
-
-def unprivileged() -> None:
-    """Root without the capability may not attach."""
-    pid = os.fork()
-    if not pid:
-        # PR_CAPBSET_DROP of CAP_SYS_ADMIN holds for what is executed
-        ctypes.CDLL(None).prctl(24, 21, 0, 0, 0)
-        os.execlp("sh", "sh", "-c", f"echo x >{SYSFS}/attach")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "attached without CAP_SYS_ADMIN"
-    assert not attached(), attached()
 
 
 # ---- Functions ----
@@ -477,6 +506,55 @@ def helpers_return() -> None:
         write_file(events, "-:mown_test")
 
 
+@contextlib.contextmanager
+def graph_tracer(*functions: str) -> Iterator[None]:
+    """The graph tracer traces what this process calls of the functions, for a while."""
+    if "function_graph" not in read_file(f"{TRACEFS}/available_tracers").split():
+        raise Skip("there is no graph tracer")
+    choice = (f"{TRACEFS}/set_ftrace_pid", f"{TRACEFS}/set_ftrace_filter")
+    try:
+        write_file(choice[0], str(os.getpid()))
+        # They take a word at a time, and add it
+        for function in functions:
+            write_file(choice[1], f"{function}\n")
+        write_file(f"{TRACEFS}/current_tracer", "function_graph")
+        yield
+    finally:
+        write_file(f"{TRACEFS}/current_tracer", "nop")
+        for path in choice:
+            os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+
+
+def graph_returns() -> None:
+    """With the graph tracer on all that is hooked, and on a helper, it is the module as well."""
+    with attach(PLAIN):
+        traced = enabled() | {"strndup_user"}
+    text = ctypes.create_string_buffer(b"x" * 99)
+    with graph_tracer(*sorted(traced)):
+        # As above
+        rmmod("mown")
+        load_mown()
+        with plain() as heap:
+            assert "hook_missing" not in read_file(f"{DEBUGFS}/stats")
+            for function, numbers, release in (("kmalloc", (64,), "kfree"),
+                                               ("strndup_user", (ctypes.addressof(text), 100),
+                                                "kfree"),
+                                               ("vmalloc", (5000,), "vfree"),
+                                               ("kmem_cache_alloc", (), "kmem_cache_free")):
+                with changes(allocated=1, live=1):
+                    addr = heap.call(function, *numbers).pointer
+                found = find(addr)
+                assert found and found[2] == f"op_{function}", f"{function}: {found}"
+                with changes(freed=1, live=-1, quarantined=1):
+                    heap.call(release, addr)
+                with reported(PLAIN, "double_frees", f"BUG: mown: double-free in op_{release}",
+                              f"allocated at op_{function}", f"first freed at op_{release}"):
+                    heap.call(release, addr)
+        trace = read_file(f"{TRACEFS}/trace")
+        for function in ("strndup_user", "kfree", "vfree", "kmem_cache_free"):
+            assert f" {function}()" in trace, f"{function}() was not traced"
+
+
 def tried() -> None:
     """At first a call of each function arrives, but where a device is needed."""
     with attach(PLAIN):
@@ -728,12 +806,13 @@ def unload_asleep() -> None:
 CASES: list[tuple[str, Callable[[], None]]] = [
     ("a name waits for its module, and again", pending),
     ("a module that is loaded already", while_live),
+    ("taken back with a full quarantine", full_quarantine),
+    ("a module that a notifier refuses", not_to_come),
     ("several at once", several),
     ("every module from now on", every),
     ("a module built with the drop-in counts once", linked),
     ("mown.attach=", parameter),
     ("bad names change nothing", bad_names),
-    ("root without CAP_SYS_ADMIN", unprivileged),
     ("every hook was tried", tried),
     ("all ways to allocate and to free", allocations),
     ("memory copied from user space", user_memory),
@@ -747,6 +826,7 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("frees by a jump are found by their pointers", by_jump),
     ("frees by others go through quarantine", by_others),
     ("return addresses that a kretprobe has replaced", helpers_return),
+    ("return addresses that the graph tracer has replaced", graph_returns),
     ("memory of devices", devices),
     ("stacks", stacks),
     ("wrong frees are refused with the right sites", wrong_frees),
@@ -762,4 +842,5 @@ CASES: list[tuple[str, Callable[[], None]]] = [
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, (PLAIN, WORLD, DROPIN, "mown_plain_holder", "mown_plain_sleeper"), need_attach)
+    run_cases(CASES, (PLAIN, WORLD, DROPIN, NOTIFIER, "mown_plain_holder", "mown_plain_sleeper"),
+              need_attach)
