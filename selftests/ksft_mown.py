@@ -285,10 +285,11 @@ def read_blocks(path: str, header: str) -> list[str]:
 
 
 def write_file(path: str, text: str) -> None:
-    """One write(2) of TEXT; OSError is the caller's."""
+    """One write(2) of TEXT, which takes all of it; OSError is the caller's."""
     fd = os.open(path, os.O_WRONLY)
     try:
-        os.write(fd, text.encode())
+        taken = os.write(fd, text.encode())
+        assert taken == len(text.encode()), f"{path} took {taken} bytes of {text!r}"
     finally:
         os.close(fd)
 

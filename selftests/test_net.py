@@ -149,7 +149,10 @@ def traced() -> None:
         raise Skip("there is no function tracer")
     insmod(FREES)
     judge = Judge(FREES)
-    write_file(choice, " ".join(sorted(WATCHED | {"kfree"})))
+    for name in sorted(WATCHED | {"kfree"}):
+        # No more than one word is taken of a write
+        write_file(choice, f"{name}\n")
+    assert WATCHED <= {line.split()[0] for line in read_file(choice).splitlines()}
     write_file(tracer, "function")
     try:
         for path in PATHS:

@@ -178,6 +178,7 @@ def let_go() -> None:
     if kernel_version() >= (6, 15):
         raise Skip("nobody may hold pages of kmalloc() in this kernel")
     with ops(API) as heap, ops(WORLD) as world:
+        write_file(f"{SYSFS}/clear", "1")
         addr = alloc(heap, 20000)
         world.call("get_page", addr)
         before = stats(API)
