@@ -52,6 +52,7 @@ void mown_module_detach(struct mown_owner *owner);
 
 #define MOWN_CAN_HOOK true
 extern struct srcu_struct mown_wrappers;
+unsigned long mown_hook_passed_on(unsigned long caller);
 struct module *mown_hook_module(unsigned long *site);
 bool mown_hook_caller(struct mown_caller *caller, unsigned long site);
 bool mown_hook_takes_calls(const struct ftrace_ops *ops,

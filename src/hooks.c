@@ -203,6 +203,25 @@ static struct module *mown_unwind(unsigned long *site)
 	return mown_text_find(*site);
 }
 
+/*
+ * The return address of the call of who passes it on to a wrapper as @caller, which is
+ * a tracer's own where return addresses are hooked.
+ */
+unsigned long mown_hook_passed_on(unsigned long caller)
+{
+	unsigned long entries[MOWN_UNWIND_MAX];
+	unsigned int i, nr;
+
+	if (likely(!mown_returns_are_hooked()) || mown_text_find(caller) ||
+	    mown_is_helper(caller))
+		return caller;
+	nr = stack_trace_save(entries, MOWN_UNWIND_MAX, 0);
+	for (i = 0; i < nr && mown_is_own(entries[i]); i++)
+		;
+	/* That is the one who passes it on; behind it is its caller. */
+	return i + 1 < nr ? entries[i + 1] : caller;
+}
+
 /**
  * mown_hook_module - find out for a wrapper who called it
  * @site: the return address; that of who called a helper, if one called
@@ -293,7 +312,10 @@ static void mown_hook_by_argument(unsigned long ip, unsigned long parent_ip,
 {
 	unsigned long caller = mown_ftrace_arg(fregs, MOWN_TRACK_CALLER_ARG);
 
-	if (unlikely(mown_maybe_caller(caller)))
+	/* See mown_hook_passed_on(). */
+	if (unlikely(mown_returns_are_hooked()))
+		mown_hook_take(ip, parent_ip, fregs, 0);
+	else if (unlikely(mown_maybe_caller(caller)))
 		mown_hook_take(ip, parent_ip, fregs, caller);
 }
 

@@ -129,7 +129,8 @@ MOWN_WRAP_KMALLOC(MOWN_KMALLOC_LARGE_NODE, (size_t size, gfp_t gfp, int node),
 /* The caller's caller, who is told it, is whose memory it is. */
 MOWN_WRAP_KMALLOC(MOWN_NOPROF(__kmalloc_node_track_caller),
 		  (MOWN_NODE_PARAMS, gfp_t gfp, int node, unsigned long caller),
-		  (MOWN_NODE_ARGS, gfp, node, caller), size, gfp, caller)
+		  (MOWN_NODE_ARGS, gfp, node, caller), size, gfp,
+		  mown_hook_passed_on(caller))
 
 #define MOWN_WRAP_ALLOC(name, params, args, size, gfp, family)		\
 	MOWN_WRAP(void *, name, params, args,				\
