@@ -10,10 +10,10 @@ import subprocess
 from typing import Callable, Iterator, Optional
 
 from ksft_mown import (DEBUGFS, MANY, MEBIBYTE, MODULES, SYSFS, Ops, Skip, attach, attached,
-                       command, exits, global_stats, has_jumps, insmod, knob, live, load_mown,
-                       loaded, memory_returns, module_loaded, mown_path, need_attach, ops, policy,
-                       read_file, read_lines, reported, rmmod, run_cases, stats, violations,
-                       wait_for, write_file)
+                       case_log, command, exits, global_stats, has_jumps, insmod, knob, live,
+                       load_mown, loaded, memory_returns, module_loaded, mown_path, need_attach,
+                       ops, policy, read_file, read_lines, reported, rmmod, run_cases, stats,
+                       violations, wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
 PLAIN, WORLD, DROPIN = "mown_plain_ops", "mown_plain_other", "mown_dropin_ops"
@@ -385,6 +385,21 @@ def foreign_elements() -> None:
         assert not [text for text in violations() if "mismatched" in text], violations()
 
 
+def cache_taken_back() -> None:
+    """The maker of a cache is detached: no other module's object of it waits any more."""
+    with plain() as maker, attach(WORLD), ops(WORLD) as user:
+        cache = maker.call("kmem_cache_create", 72).pointer
+        waits, lives = (user.call("kmem_cache_alloc", cache).pointer for _ in range(2))
+        user.call("kmem_cache_free", waits, cache)
+        assert stats(WORLD)["quarantined"] == 1, stats(WORLD)
+        write_file(f"{SYSFS}/detach", PLAIN)
+        assert stats(WORLD)["quarantined"] == 0, stats(WORLD)
+        user.call("kmem_cache_free", lives, cache)
+        assert stats(WORLD)["quarantined"] == 0, stats(WORLD)
+        maker.call("kmem_cache_destroy", cache)
+        assert "still has objects" not in case_log(), case_log()
+
+
 def resizing() -> None:
     """krealloc() in place, moving, to nothing, and of what was released."""
     with plain() as heap:
@@ -541,6 +556,7 @@ def graph_returns() -> None:
                                                 "kfree"),
                                                ("vmalloc", (5000,), "vfree"),
                                                ("kmem_cache_alloc", (), "kmem_cache_free")):
+                os.close(os.open(f"{TRACEFS}/trace", os.O_WRONLY | os.O_TRUNC))
                 with changes(allocated=1, live=1):
                     addr = heap.call(function, *numbers).pointer
                 found = find(addr)
@@ -550,9 +566,20 @@ def graph_returns() -> None:
                 with reported(PLAIN, "double_frees", f"BUG: mown: double-free in op_{release}",
                               f"allocated at op_{function}", f"first freed at op_{release}"):
                     heap.call(release, addr)
-        trace = read_file(f"{TRACEFS}/trace")
-        for function in ("strndup_user", "kfree", "vfree", "kmem_cache_free"):
-            assert f" {function}()" in trace, f"{function}() was not traced"
+                trace = read_file(f"{TRACEFS}/trace")
+                for name in {function, release} & traced:
+                    assert f" {name}()" in trace, f"{name}() was not traced"
+
+
+def graph_passes_on() -> None:
+    """With the graph tracer on what tells the allocator its own caller, that is the module."""
+    with graph_tracer("kstrdup"), plain() as heap:
+        with changes(allocated=1, live=1):
+            addr = heap.call("kstrdup", 64).pointer
+        found = find(addr)
+        assert found and found[2] == "op_kstrdup", found
+        with changes(freed=1, live=-1, quarantined=1):
+            heap.call("kfree", addr)
 
 
 def tried() -> None:
@@ -819,6 +846,7 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("pages", pages),
     ("memory pools", pools),
     ("elements of others' pools", foreign_elements),
+    ("the maker of a cache is taken back", cache_taken_back),
     ("krealloc()", resizing),
     ("kvrealloc()", kv_resizing),
     ("two caches of one name", same_names),
@@ -827,6 +855,7 @@ CASES: list[tuple[str, Callable[[], None]]] = [
     ("frees by others go through quarantine", by_others),
     ("return addresses that a kretprobe has replaced", helpers_return),
     ("return addresses that the graph tracer has replaced", graph_returns),
+    ("who passes on the caller that the graph tracer has replaced", graph_passes_on),
     ("memory of devices", devices),
     ("stacks", stacks),
     ("wrong frees are refused with the right sites", wrong_frees),

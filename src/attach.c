@@ -228,7 +228,7 @@ static int mown_attach_name(const char *name)
  *	   -EOPNOTSUPP if it is built in, or the kernel lets nothing be hooked,
  *	   -EBUSY if ftrace is switched off or others hold the functions, -EPERM
  *	   under lockdown, -ENOMEM, -ENODEV if ftrace has switched itself off, or mown
-	   is going. Nothing has changed then.
+ *	   is going. Nothing has changed then.
  */
 int mown_attach(const char *buf)
 {

@@ -407,38 +407,85 @@ static void mown_exit_tell(struct mown_owner *owner, struct mown_exit *exit)
 }
 
 /*
+ * Nobody will be told of the destruction of @cache when its record is forgotten, which
+ * says by now that its objects do not wait: so nothing of it may, whosever it is.
+ */
+static void mown_exit_let_objects_go(const struct kmem_cache *cache)
+{
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	unsigned long flags;
+	unsigned int index;
+
+	lockdep_assert_held(&mown_owners_lock);
+	/* Who has been told otherwise of the cache has its object recorded after this. */
+	synchronize_rcu();
+	/* All owners at once: objects may be made over from one to another. */
+	for (index = 0; index < MOWN_STRIPES; index++) {
+		raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
+		list_for_each_entry(owner, &mown_owners, list) {
+			rec = mown_tree_above(&owner->trees[index], 0);
+			for (; rec; rec = mown_tree_next(rec))
+				if (mown_record_with(rec) == cache)
+					rec->no_wait = true;
+		}
+		raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
+		cond_resched();
+	}
+	/* Who has seen otherwise of an object has it in quarantine after this. */
+	synchronize_rcu();
+	mown_rcu_flush_slabs();
+	mown_quarantine_purge(cache);
+	/* And who has it on its way out has given it back. */
+	synchronize_rcu();
+}
+
+/*
  * Forget what is still recorded for an owner that is removed: orphans, and
  * objects on their way through the kernel's kfree_rcu(). A record in any other
  * state has a holder, who frees it.
  */
 static void mown_exit_forget(struct mown_owner *owner)
 {
-	unsigned long flags, addr = 0;
+	unsigned long flags, addr, cache = 0;
 	struct mown_record *rec;
 	unsigned int index;
-	bool ours;
+	bool ours, again;
 
+	lockdep_assert_held(&mown_owners_lock);
 	for (index = 0; index < MOWN_STRIPES; index++) {
+		addr = 0;
 		do {
 			raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
 			rec = mown_tree_above(&owner->trees[index], addr);
-			addr = rec ? rec->addr : 0;
-			ours = rec && (rec->state == MOWN_LIVE ||
-				       rec->state == MOWN_ELSEWHERE);
+			again = rec && rec->family == MOWN_CACHE &&
+				rec->addr != cache;
+			if (again) {
+				rec->no_wait = true;
+				cache = rec->addr;
+			} else {
+				addr = rec ? rec->addr : 0;
+			}
+			ours = rec && !again && (rec->state == MOWN_LIVE ||
+						 rec->state == MOWN_ELSEWHERE);
 			if (ours)
 				mown_forget(owner, index, rec);
 			raw_spin_unlock_irqrestore(&mown_stripes[index].lock,
 						   flags);
+			if (again)
+				mown_exit_let_objects_go((void *)cache);
 			if (ours)
 				mown_record_free(rec);
 			cond_resched();
-		} while (addr);
+		} while (addr || again);
 	}
 }
 
+/* Once no object of its is live, none begins to leave, either. */
 static void mown_exit_remove_owner(struct mown_owner *owner)
 {
 	mown_exit_forget(owner);
+	mown_leave_all(owner);
 	mown_owner_remove(owner);
 }
 

@@ -341,8 +341,8 @@ static void mown_ask_cache(struct mown_record *rec, const void *cache)
 }
 
 /* The record of what belongs to another. */
-static noinline void mown_describe_child(struct mown_record *rec,
-					 const struct mown_caller *caller)
+static void mown_describe_child(struct mown_record *rec,
+				const struct mown_caller *caller)
 {
 	container_of(rec, struct mown_child, rec)->with = caller->with;
 	if (rec->family == MOWN_ELEMENT)
@@ -352,6 +352,20 @@ static noinline void mown_describe_child(struct mown_record *rec,
 		*mown_record_dma(rec) = *caller->dma;
 	if (rec->family == MOWN_SLAB)
 		mown_ask_cache(rec, caller->with);
+}
+
+/* mown_insert() for that. Who has its cache forgotten waits for it to be there. */
+static noinline enum mown_admission
+mown_insert_child(struct mown_record *rec, gfp_t gfp,
+		  const struct mown_caller *caller)
+{
+	enum mown_admission why;
+
+	rcu_read_lock();
+	mown_describe_child(rec, caller);
+	why = mown_insert(rec, gfp, caller->mod);
+	rcu_read_unlock();
+	return why;
 }
 
 /* The record may be gone by now. */
@@ -428,13 +442,16 @@ void *mown_track(void *ptr, size_t size, gfp_t gfp, enum mown_family family,
 		      mown_bits(family, caller->way, gfp) |
 		      caller->no_wait * MOWN_BIT(no_wait) |
 		      caller->no_poison * MOWN_BIT(no_poison));
-	if (unlikely(kind >= MOWN_CHILD))
-		mown_describe_child(rec, caller);
-	else if (family == MOWN_KMALLOC && mown_has_redzones(caller->mod) &&
-		 caller->way != MOWN_ATTACHED)
+	if (family == MOWN_KMALLOC && mown_has_redzones(caller->mod) &&
+	    caller->way != MOWN_ATTACHED)
 		mown_redzone_make(rec, gfp, caller);
+	/* What could not be given back here is not made to fail. */
+	if (kind == MOWN_DEFERRED && !gfpflags_allow_blocking(gfp))
+		gfp |= __GFP_NOFAIL;
 	ptr = (void *)rec->addr;
-	why = mown_insert(rec, gfp, caller->mod);
+	why = unlikely(kind >= MOWN_CHILD) ?
+	      mown_insert_child(rec, gfp, caller) :
+	      mown_insert(rec, gfp, caller->mod);
 	if (unlikely(why != MOWN_ADMITTED))
 		return mown_track_not(rec, why, caller);
 	if (trace_alloc_enabled())
@@ -740,9 +757,12 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 		mown_set_leaving(rec);
 		gone = sensitive && !mown_poison_fill(hold->stripe, rec, 0,
 						      rec->size, &hold->flags);
-	} else if (!keep && !gone) {
-		mown_erase(hold->owner, hold->index, hold->addr, rec);
+		later = !gone;
 	}
+	if (later)
+		mown_leave_later(hold->owner, rec);
+	else if (!keep && !gone)
+		mown_erase(hold->owner, hold->index, hold->addr, rec);
 	mown_unlock(hold);
 	trace_free(hold->owner->name, hold->addr, hold->caller->site);
 	if (keep)
@@ -750,8 +770,6 @@ struct mown_record *mown_let_go(struct mown_hold *hold, u32 stack,
 				     mown_quarantine_limit(hold->owner));
 	else if (gone)
 		mown_record_free(rec);
-	else if (later)
-		mown_leave_later(hold->owner, rec);
 	return keep || gone || later ? NULL : rec;
 }
 

@@ -172,8 +172,10 @@ static void mown_magazine_destroy(void)
 {
 	enum mown_kind kind;
 
-	for (kind = 0; kind < MOWN_NR_KINDS; kind++)
+	for (kind = 0; kind < MOWN_NR_KINDS; kind++) {
 		kmem_cache_destroy(mown_record_caches[kind]);
+		mown_record_caches[kind] = NULL;
+	}
 }
 
 int mown_magazine_init(void)

@@ -721,6 +721,7 @@ bool mown_quarantine_peek(struct mown_quarantine *q,
 			  struct mown_freed *freed);
 void mown_evict(struct mown_owner *owner, struct mown_freed *freed);
 void mown_leave_later(struct mown_owner *owner, struct mown_record *rec);
+void mown_leave_all(struct mown_owner *owner);
 void mown_leave_flush(void);
 void mown_quarantine_trim(struct mown_owner *owner, unsigned long bytes);
 void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes);

@@ -192,15 +192,26 @@ static void mown_leave(struct mown_owner *owner, struct mown_record *rec)
 	mown_record_free(rec);
 }
 
-static void mown_leave_func(struct work_struct *work)
+/* In process context. */
+void mown_leave_all(struct mown_owner *owner)
 {
 	struct mown_deferred *at, *next;
-	struct mown_owner *owner = NULL;
 
-	while ((owner = mown_owner_next(owner)))
-		llist_for_each_entry_safe(at, next,
-					  llist_del_all(&owner->leaving), leave)
-			mown_leave(owner, &at->rec);
+	/* So that the owner stays findable until they have gone. */
+	lockdep_assert_held(&mown_owners_lock);
+	llist_for_each_entry_safe(at, next, llist_del_all(&owner->leaving),
+				  leave)
+		mown_leave(owner, &at->rec);
+}
+
+static void mown_leave_func(struct work_struct *work)
+{
+	struct mown_owner *owner;
+
+	mutex_lock(&mown_owners_lock);
+	list_for_each_entry(owner, &mown_owners, list)
+		mown_leave_all(owner);
+	mutex_unlock(&mown_owners_lock);
 }
 
 static DECLARE_WORK(mown_leave_work, mown_leave_func);
@@ -215,9 +226,10 @@ static DEFINE_IRQ_WORK(mown_leave_irq_work, mown_leave_irq_func);
 
 /*
  * Have an object leave that this context cannot give back. The caller holds its
- * record, in state QUARANTINED and in no slot, and is in an RCU read-side section.
- * The record stays where it is until the object goes: until then a second release is
- * refused. Neither of its memory nor of its links may the list be made, therefore.
+ * record, which is in no slot, and is in an RCU read-side section; if the object has
+ * not been in quarantine, its stripe is locked. The record stays where it is until the
+ * object goes: until then a second release is refused. Neither of its memory nor of
+ * its links may the list be made, therefore.
  */
 void mown_leave_later(struct mown_owner *owner, struct mown_record *rec)
 {
@@ -228,7 +240,10 @@ void mown_leave_later(struct mown_owner *owner, struct mown_record *rec)
 		irq_work_queue(&mown_leave_irq_work);
 }
 
-/* Wait until all that was on its way out before is given back. */
+/*
+ * Wait until all that was on its way out before is given back; after a grace period, as
+ * for who has it on the way here.
+ */
 void mown_leave_flush(void)
 {
 	irq_work_sync(&mown_leave_irq_work);
@@ -246,7 +261,8 @@ void mown_evict(struct mown_owner *owner, struct mown_freed *freed)
 	unsigned long flags;
 	bool ours, looked = !freed->poisoned;
 
-	if (unlikely(mown_families[rec->family].sleeps)) {
+	/* What else the word says may change, but not the family. */
+	if (unlikely(data_race(mown_families[rec->family].sleeps))) {
 		mown_leave_later(owner, rec);
 		return;
 	}
@@ -361,6 +377,7 @@ void mown_quarantine_set(struct mown_owner *owner, unsigned long bytes)
 	else
 		while ((owner = mown_owner_next(owner)))
 			mown_quarantine_trim(owner, mown_quarantine_limit(owner));
+	synchronize_rcu();
 	mown_leave_flush();
 }
 

@@ -58,7 +58,7 @@ static void mown_release_waited(struct mown_record *rec,
 	unsigned long flags, addr = rec->addr;
 	struct mown_owner *owner = NULL;
 	struct mown_stripe *stripe;
-	bool keep = false, later = false, give, slab;
+	bool keep = false, later, give, slab;
 
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
@@ -69,23 +69,21 @@ static void mown_release_waited(struct mown_record *rec,
 		       mown_prepare(stripe, owner, freed, &flags, false) &&
 		       mown_quarantine_push(&owner->quarantine, freed);
 	give = !keep && rec->state != MOWN_GONE;
-	if (give && mown_families[rec->family].sleeps) {
-		later = true;
-		give = false;
+	later = give && mown_families[rec->family].sleeps;
+	if (later) {
 		mown_set_leaving(rec);
-	}
-	if (give)
+		mown_leave_later(owner, rec);
+	} else if (give) {
 		mown_erase(owner, index, addr, rec);
+	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
-	if (give)
+	if (give && !later)
 		mown_give_back(rec);
 	if (slab && !freed->blank)
 		atomic_long_dec(&mown_rcu_slabs);
 	if (keep)
 		mown_quarantine_trim(owner, mown_quarantine_limit(owner));
-	else if (later)
-		mown_leave_later(owner, rec);
-	else
+	else if (!later)
 		mown_record_free(rec);
 	rcu_read_unlock();
 }
