@@ -7,7 +7,7 @@
 #
 # Usage: fetch-kernel.sh KERNEL
 #
-# KERNEL is 6.1, 6.12, 6.1-arm64, 6.12-arm64, a full version of these, or sid.
+# KERNEL is 6.1, 6.12, one of these with -rt (PREEMPT_RT) or -arm64, a full version, or sid.
 #
 # With what is for arm64 comes a small system of arm64's programs, unpacked likewise:
 # none of the packages' scripts is run. Modules are built by the host's cross compiler.
@@ -46,11 +46,11 @@ apt_for()
 		APT+=(-o APT::Architecture=arm64 -o APT::Architectures::=arm64
 			-o APT::Architectures::=amd64 -o Dir::State::status="$work/status")
 	fi
-	case ${1%-arm64} in
+	case ${1%-*} in
 	6.1 | 6.1.0-*) ;;
 	6.12 | 6.12.*+deb12*) apt_backports ;;
 	*)
-		die "unsupported kernel '$1' (try 6.1, 6.12, 6.1-arm64 or 6.12-arm64)"
+		die "unsupported kernel '$1' (try 6.1 or 6.12, with -rt or -arm64)"
 		;;
 	esac
 }
@@ -214,14 +214,15 @@ fetch_kernel()
 		return
 	fi
 	[[ $1 != *-arm64 ]] || arch=arm64
+	[[ $1 != *-rt ]] || arch=rt-amd64
 	meta=linux-image-$arch
-	[[ ${1%-arm64} == 6.1 || ${1%-arm64} == 6.12 ]] || meta=linux-image-$1
+	[[ ${1%-*} == 6.1 || ${1%-*} == 6.12 ]] || meta=linux-image-$1
 	apt_for "$1"
 	apt_update "$meta"
 	image=$(apt_depends "$meta" "linux-image-[0-9].*-$arch")
 	image=${image:-$meta}
 	ver=${image#linux-image-}
-	[[ $ver == "${1%-"$arch"}"[.+-]*"$arch" ]] || die "apt offers no kernel $1 (found '$ver')"
+	[[ $ver == "${1%%-*}"[.+-]*"$arch" ]] || die "apt offers no kernel $1 (found '$ver')"
 	dir=$cache/kernels/$ver
 
 	if [[ ! -d $dir ]]; then
@@ -232,7 +233,7 @@ fetch_kernel()
 		mkdir -p "$work/debs" "$new"
 		pkg=linux-headers-$ver
 		(cd "$work/debs" && apt-get "${APT[@]}" download "$image" "$pkg" \
-			"$(apt_depends "$pkg" 'linux-headers-.*-common')" \
+			"$(apt_depends "$pkg" 'linux-headers-.*-common\(-rt\)\?')" \
 			"$(apt_depends "$pkg" 'linux-kbuild-.*'):amd64" >&2) ||
 			die "cannot download the packages of kernel $ver"
 		for pkg in "$work"/debs/*.deb; do
