@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
 
 DEBIAN = ("6.1", "6.12", "sid")
-RUNS = {kernel: Run(kernel, ("check", f"KERNEL={kernel}")) for kernel in DEBIAN}
+RUNS = {kernel: Run(kernel, ("check", f"KERNEL={kernel}")) for kernel in DEBIAN + ("6.1-rt",)}
 RUNS |= {"debug": Run("debug", ("check-debug",)), "kcsan": Run("kcsan", ("check-kcsan",)),
          "uml-debug": Run("uml-debug", ("check-uml",)),
          "in-tree": Run("in-tree", ("check-in-tree",)),

@@ -23,9 +23,9 @@ Usage: ${0##*/} [-k KERNEL] [-c CPUS] [-m MEM] [-a "KERNEL ARGS"] [-t SECONDS]
 
 Run COMMAND as root under KERNEL in a virtual machine and exit with its status.
 
-  -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), 6.1-arm64 or
-              6.12-arm64, sid (its newest; as root), or a full version such as
-              6.1.0-56-amd64; or a name that build-kernel.sh knows, such as
+  -k KERNEL   6.1 (default), 6.12 (from bookworm-backports), one of these with
+              -rt or -arm64, sid (its newest; as root), or a full version such
+              as 6.1.0-56-amd64; or a name that build-kernel.sh knows, such as
               debug, which is built the first time
   -c CPUS     number of virtual CPUs (default 2)
   -m MEM      memory in MiB (default 1024)
