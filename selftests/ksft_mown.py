@@ -324,6 +324,12 @@ def stats(owner: str) -> dict[str, int]:
     return {name: int(value) for name, value in parse_stats(text).items()}
 
 
+def difference(owner: str, before: dict[str, int]) -> dict[str, int]:
+    """The counters of OWNER that have changed since BEFORE, and by how much."""
+    after = stats(owner)
+    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+
+
 def global_stats() -> dict[str, str]:
     """The values of mown's own stats file."""
     return parse_stats(read_file(f"{DEBUGFS}/stats"))

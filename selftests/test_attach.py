@@ -10,10 +10,10 @@ import subprocess
 from typing import Callable, Iterator, Optional
 
 from ksft_mown import (DEBUGFS, MANY, MEBIBYTE, MODULES, SYSFS, Ops, Skip, attach, attached,
-                       case_log, command, exits, global_stats, has_jumps, insmod, knob, live,
-                       load_mown, loaded, memory_returns, module_loaded, mown_path, need_attach,
-                       ops, policy, read_file, read_lines, reported, rmmod, run_cases, stats,
-                       violations, wait_for, write_file)
+                       case_log, command, difference, exits, global_stats, has_jumps, insmod, knob,
+                       live, load_mown, loaded, memory_returns, module_loaded, mown_path,
+                       need_attach, ops, policy, read_file, read_lines, reported, rmmod, run_cases,
+                       stats, violations, wait_for, write_file)
 
 # Not built against mown: one is attached, the other stands for the kernel.
 PLAIN, WORLD, DROPIN = "mown_plain_ops", "mown_plain_other", "mown_dropin_ops"
@@ -49,9 +49,8 @@ def changes(module: str = PLAIN, **expected: int) -> Iterator[None]:
     """The counters of the module change by as much, all others not at all."""
     before = stats(module)
     yield
-    after = stats(module)
-    changed = {name: after[name] - before[name] for name in after
-               if after[name] != before[name] and not name.endswith("bytes")}
+    changed = {name: by for name, by in difference(module, before).items()
+               if not name.endswith("bytes")}
     assert changed == expected, f"{changed}, not {expected}"
 
 

@@ -15,8 +15,8 @@ import re
 from typing import Callable, Iterator, NamedTuple, Optional, Union
 
 import ksft_mown
-from ksft_mown import (CGROUPS, DEBUGFS, SYSFS, Live, Ops, Skip, case_log, dmesg_mark, exits,
-                       kernel_version, knob, live, ops, policy, quiet_console, read_file,
+from ksft_mown import (CGROUPS, DEBUGFS, SYSFS, Live, Ops, Skip, case_log, difference, dmesg_mark,
+                       exits, kernel_version, knob, live, ops, policy, quiet_console, read_file,
                        read_lines, reported, run_cases, stats, violations, wait_for, write_file)
 from test_api import API, DROPIN, SIZE_MAX, ZERO_SIZE_PTR, Way, site
 
@@ -151,9 +151,8 @@ def things(way: Way) -> Iterator[Things]:
 
 def changed(module: str, before: dict[str, int]) -> dict[str, int]:
     """What has changed since BEFORE, but for the memory that waits."""
-    after = stats(module)
-    return {name: after[name] - before[name] for name in after
-            if after[name] != before[name] and name != "quarantined_bytes"}
+    return {name: by for name, by in difference(module, before).items()
+            if name != "quarantined_bytes"}
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ import random
 import threading
 from typing import ContextManager, Iterator
 
-from ksft_mown import (SYSFS, Ops, Skip, case_log, exits, global_stats, insmod, kernel_version,
-                       knob, little_memory, loaded, memory, ops, policy, read_file, reported, rmmod,
-                       run_cases, stats, violations, wait_for, write_file)
+from ksft_mown import (MEBIBYTE, SYSFS, Ops, Skip, case_log, difference, exits, global_stats,
+                       insmod, kernel_version, knob, little_memory, loaded, memory, ops, policy,
+                       read_file, reported, rmmod, run_cases, stats, violations, wait_for,
+                       write_file)
 from test_kernel_frees import Judge
 
 API, DROPIN, STRESS = "mown_test_ops", "mown_dropin_ops", "mown_test_stress"
@@ -22,7 +23,6 @@ POISON = 0x6b
 SIZES = (1, 8, 57, 64, 100, 1023, 1024, 1025, 3000, 8192, 10000, 100000)
 # What a quarantine can hold at most, by Documentation/ABI/testing/sysfs-kernel-mown
 OBJECTS_MAX = 1000
-MIB = 1 << 20
 
 
 def alloc(heap: Ops, size: int, context: str = "task") -> int:
@@ -185,9 +185,7 @@ def let_go() -> None:
         world.call("put_page", addr)
         assert stats(API) == before, f"{stats(API)}, not {before}"
         world.call("put_page", addr)
-        after = stats(API)
-        changed = {name: after[name] - before[name] for name in after
-                   if after[name] != before[name]}
+        changed = difference(API, before)
         assert changed == {"released_elsewhere": 1, "live": -1, "live_bytes": -20000}, changed
         assert not violations(), violations()
 
@@ -377,17 +375,17 @@ def storm() -> None:
     # while there is something to reclaim (PAGE_ALLOC_COSTLY_ORDER): free memory is in pieces here
     waits, size = 128 << 10, 32 << 10
     # Huge pages of 2 MiB are what the rest is taken with
-    with little_memory(256 * MIB), ops(API) as heap:
-        set_bytes(API, 96 * MIB)
+    with little_memory(256 * MEBIBYTE), ops(API) as heap:
+        set_bytes(API, 96 * MEBIBYTE)
         given = 0
-        for _ in range(96 * MIB // waits):
+        for _ in range(96 * MEBIBYTE // waits):
             addr = heap.call("kmalloc", waits).pointer
             given += waits * bool(addr)
             heap.call("kfree", addr)
-        if given < 90 * MIB:
+        if given < 90 * MEBIBYTE:
             raise Skip(f"the kernel gave no more than {given} bytes")
         full = stats(API)["quarantined_bytes"]
-        assert full > 80 * MIB, f"no more than {full} bytes"
+        assert full > 80 * MEBIBYTE, f"no more than {full} bytes"
         # Some of that is the kernel's reserve (min_free_kbytes)
         wants = memory()["MemFree"]
         objects = [alloc(heap, size) for _ in range(wants // size)]

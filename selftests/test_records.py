@@ -17,7 +17,7 @@ MOST = 200
 DEVICE, BYTES = 0, 4096
 
 SLAB = "/sys/kernel/slab"
-# The kinds of record, each with its cache; in the order of CALLS
+# The kinds of record that atomic callers want, each with its cache; in the order of CALLS
 CACHES = ("mown_record", "mown_child", "mown_dma_child")
 # The CPU that goes, with more of each kind made there than a magazine holds
 CPU, MADE = 1, 40

@@ -12,10 +12,10 @@ import subprocess
 import time
 from typing import Callable, Iterator, Sequence
 
-from ksft_mown import (DEBUGFS, DENIER, PATIENCE, SYSFS, Ops, Skip, case_log, denier, exits, insmod,
-                       kernel_has, kernel_version, knob, live, load_mown, loaded, module_loaded,
-                       ops, read_file, reported, rmmod, run_cases, stats, untracked, violations,
-                       wait_for, write_file)
+from ksft_mown import (DEBUGFS, DENIER, PATIENCE, SYSFS, Ops, Skip, case_log, denier, difference,
+                       exits, insmod, kernel_has, kernel_version, knob, live, load_mown, loaded,
+                       module_loaded, ops, read_file, reported, rmmod, run_cases, stats, untracked,
+                       violations, wait_for, write_file)
 from test_kernel_frees import slub_debug
 
 WORLD = "mown_plain_world"
@@ -174,9 +174,7 @@ def another_class() -> None:
         for module, caller, addr in ((API, heap, found[0]), (DROPIN, other, found[1])):
             before = stats(module)
             caller.call("kfree", addr)
-            after = stats(module)
-            changed = {name: after[name] - before[name] for name in after
-                       if after[name] != before[name]}
+            changed = difference(module, before)
             assert changed == {"stale": 1, "live": -1, "live_bytes": -size}, f"{module}: {changed}"
             tenants.remove(addr)
             harmed = [hex(start) for start in tenants

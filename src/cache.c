@@ -112,10 +112,7 @@ void mown_cache_ends(struct kmem_cache *cache, bool recorded)
 {
 	struct mown_owner *owner = NULL;
 
-	mown_rcu_flush_slabs();
 	mown_quarantine_purge(cache);
-	/* What is on its way out of a quarantine has gone after this. */
-	synchronize_rcu();
 	while (recorded && (owner = mown_owner_next(owner)))
 		if (!READ_ONCE(owner->dying))
 			mown_cache_tell(owner, cache);

@@ -434,10 +434,7 @@ static void mown_exit_let_objects_go(const struct kmem_cache *cache)
 	}
 	/* Who has seen otherwise of an object has it in quarantine after this. */
 	synchronize_rcu();
-	mown_rcu_flush_slabs();
 	mown_quarantine_purge(cache);
-	/* And who has it on its way out has given it back. */
-	synchronize_rcu();
 }
 
 /*

@@ -43,10 +43,7 @@ static void mown_give_cache(const struct mown_record *rec)
 {
 	struct kmem_cache *cache = (struct kmem_cache *)rec->addr;
 
-	mown_rcu_flush_slabs();
 	mown_quarantine_purge(cache);
-	/* What is on its way out of a quarantine has gone after this. */
-	synchronize_rcu();
 	kmem_cache_destroy(cache);
 }
 

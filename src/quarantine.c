@@ -345,13 +345,17 @@ static bool mown_quarantine_pick(struct mown_quarantine *q, unsigned int *at,
 	return freed->rec;
 }
 
-/* Give back all objects of a cache, which is to go: nobody frees any more. */
+/*
+ * Give back all objects of a cache that wait, for a grace period or here: nobody has
+ * any more wait. In process context.
+ */
 void mown_quarantine_purge(const struct kmem_cache *cache)
 {
 	struct mown_owner *owner;
 	struct mown_freed freed;
 	unsigned int at;
 
+	mown_rcu_flush_slabs();
 	rcu_read_lock();
 	list_for_each_entry_rcu(owner, &mown_owners, list) {
 		at = READ_ONCE(owner->quarantine.head);
@@ -360,6 +364,8 @@ void mown_quarantine_purge(const struct kmem_cache *cache)
 			mown_evict(owner, &freed);
 	}
 	rcu_read_unlock();
+	/* What is on its way out of a quarantine has gone after this. */
+	synchronize_rcu();
 }
 
 /* A new number for @owner, or for those that have none of their own if NULL. */

@@ -309,7 +309,7 @@ void mown_rcu_flush(void)
 	rcu_barrier();
 }
 
-/* A slab cache is to be destroyed: none of its objects may wait here. */
+/* A slab cache may be destroyed: none of its objects may wait here. */
 void mown_rcu_flush_slabs(void)
 {
 	if (atomic_long_read(&mown_rcu_slabs) ||
