@@ -21,6 +21,7 @@ MODULE = "mown_test_rcu"
 PARAMETERS = f"/sys/module/{MODULE}/parameters"
 QUEUE = "mown_dropin_queue"
 PLAIN = "mown_plain_tracepoints"
+HOMONYM = "mown_plain_homonym"
 TRACEFS = "/sys/kernel/tracing"
 FTRACE_ENABLED = "/proc/sys/kernel/ftrace_enabled"
 # The functions that free and pass no tracepoint, and what makes pages of a block.
@@ -28,6 +29,8 @@ WATCHED = {"kvfree_call_rcu", "vfree", "kmem_cache_free_bulk", "mempool_free", "
            "dma_free_attrs", "split_page"}
 if kernel_has("mempool_free_bulk"):
     WATCHED.add("mempool_free_bulk")
+if kernel_has("kvfree_atomic"):
+    WATCHED.add("kvfree_atomic")
 TRACEPOINTS = {"kfree", "kmem_cache_free", "mm_page_free", "percpu_free_percpu"}
 # What quarantine holds at most, of small objects.
 QUARANTINE_OBJECTS = 1000
@@ -188,6 +191,20 @@ def complete() -> None:
         assert stats(MODULE)["double_frees"] == 1, "there is no quarantine"
 
 
+def homonym() -> None:
+    """A module's own function that is called as one of the watched is not watched."""
+    need_ftrace()
+    with loaded(HOMONYM):
+        # The functions are looked up once in its life
+        new_mown()
+        with loaded(MODULE):
+            assert global_stats()["net"] == "complete", global_stats()
+            write_file(f"/sys/module/{HOMONYM}/parameters/call", "3")
+            assert read_file(f"/sys/module/{HOMONYM}/parameters/called").strip() == "3"
+            lines = read_file(f"{TRACEFS}/enabled_functions").splitlines()
+            assert not [line for line in lines if HOMONYM in line], lines
+
+
 def idle_is_free() -> None:
     """Without an owner there is no hook and no probe: before one, and after it."""
     need_ftrace()
@@ -276,6 +293,7 @@ CASES = [
     ("kfree_rcu of a quarantined object, its memory in other hands", reused_after_rcu),
     ("the watched functions traced by somebody else", traced),
     ("complete, and kept so", complete),
+    ("a module's function of the same name", homonym),
     ("idle is free", idle_is_free),
     ("an orphan keeps the net", orphan_keeps_net),
     ("without ftrace", incomplete),
@@ -283,4 +301,4 @@ CASES = [
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, modules=(MODULE, FREES, QUEUE, PLAIN))
+    run_cases(CASES, modules=(MODULE, FREES, QUEUE, PLAIN, HOMONYM))

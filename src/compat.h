@@ -179,9 +179,14 @@ static inline void *mown_kernel_realloc(const void *ptr, size_t size, gfp_t gfp,
 	return krealloc(ptr, size, gfp);
 }
 
-/* By 7.0 pools have a function that takes several elements. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+/* From 6.19 on pools have a function that takes several elements. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
 #define MOWN_HAVE_POOL_BULK 1
+#endif
+
+/* By 7.2 memory of vmalloc() may be freed where vfree() may not be called: later. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+#define MOWN_HAVE_KVFREE_ATOMIC 1
 #endif
 
 /*

@@ -168,6 +168,17 @@ static void mown_see_vfree(unsigned long ip, unsigned long parent_ip,
 		mown_observe_free(ptr, parent_ip);
 }
 
+#ifdef MOWN_HAVE_KVFREE_ATOMIC
+/* A work item calls vfree(), when it may be too late. Nobody's call is redirected. */
+static void mown_see_kvfree_atomic(unsigned long ip, unsigned long parent_ip,
+				   struct ftrace_ops *ops,
+				   struct ftrace_regs *fregs)
+{
+	if (!in_nmi())
+		mown_observe_free(mown_ftrace_arg(fregs, 0), parent_ip);
+}
+#endif
+
 /* kmem_cache_free_bulk(cache, nr, ptrs), which kfree_bulk() is, too. */
 static void mown_see_free_bulk(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops,
@@ -258,11 +269,12 @@ static void mown_see_split_page(unsigned long ip, unsigned long parent_ip,
 		mown_observe_split((unsigned long)page_address(page));
 }
 
-#define MOWN_WATCH_NAMES 3
+#define MOWN_WATCH_FUNCS 3
 
 /**
  * struct mown_watch - functions that free and pass no tracepoint
- * @names: theirs, as many as there are
+ * @name: the first one's
+ * @funcs: as many as there are. By address: modules may have functions of these names.
  * @ops: the observer. PERMANENT: while it is on, the kernel refuses to switch
  *	 ftrace off. As many: they are told apart by what is called.
  * @filtered: @ops has its filter, which it keeps: ftrace_free_filter() leaves
@@ -271,7 +283,8 @@ static void mown_see_split_page(unsigned long ip, unsigned long parent_ip,
  * @dead: it could not be unregistered, as ftrace has switched itself off
  */
 struct mown_watch {
-	const char *names[MOWN_WATCH_NAMES];
+	const char *name;
+	const void *funcs[MOWN_WATCH_FUNCS];
 	struct ftrace_ops ops;
 	bool filtered;
 	bool on;
@@ -280,29 +293,42 @@ struct mown_watch {
 
 static struct mown_watch mown_watches[] = {
 	{
-		.names = { "kvfree_call_rcu" },
+		.name = "kvfree_call_rcu",
+		.funcs = { kvfree_call_rcu },
 		.ops = {
 			.func = mown_see_kvfree_call_rcu,
 			.flags = MOWN_WATCH_FLAGS,
 		},
 	}, {
-		.names = { "vfree" },
+		.name = "vfree",
+		.funcs = { vfree },
 		.ops = {
 			.func = mown_see_vfree,
 			.flags = MOWN_WATCH_FLAGS,
 		},
+#ifdef MOWN_HAVE_KVFREE_ATOMIC
 	}, {
-		.names = { "kmem_cache_free_bulk" },
+		.name = "kvfree_atomic",
+		.funcs = { kvfree_atomic },
+		.ops = {
+			.func = mown_see_kvfree_atomic,
+			.flags = MOWN_WATCH_FLAGS,
+		},
+#endif
+	}, {
+		.name = "kmem_cache_free_bulk",
+		.funcs = { kmem_cache_free_bulk },
 		.ops = {
 			.func = mown_see_free_bulk,
 			.flags = MOWN_WATCH_FLAGS,
 		},
 	}, {
-		.names = {
-			"mempool_free",
+		.name = "mempool_free",
+		.funcs = {
+			mempool_free,
 #ifdef CONFIG_HAS_DMA
-			"dma_pool_free",
-			"dma_free_attrs",
+			dma_pool_free,
+			dma_free_attrs,
 #endif
 		},
 		.ops = {
@@ -311,14 +337,16 @@ static struct mown_watch mown_watches[] = {
 		},
 #ifdef MOWN_HAVE_POOL_BULK
 	}, {
-		.names = { "mempool_free_bulk" },
+		.name = "mempool_free_bulk",
+		.funcs = { mempool_free_bulk },
 		.ops = {
 			.func = mown_see_pool_bulk,
 			.flags = MOWN_WATCH_FLAGS,
 		},
 #endif
 	}, {
-		.names = { "split_page" },
+		.name = "split_page",
+		.funcs = { split_page },
 		.ops = {
 			.func = mown_see_split_page,
 			.flags = MOWN_WATCH_FLAGS,
@@ -328,15 +356,12 @@ static struct mown_watch mown_watches[] = {
 
 static bool mown_watch_filter(struct mown_watch *watch)
 {
-	/* ftrace wants to change the name's buffer. */
-	char name[KSYM_NAME_LEN];
 	unsigned int i;
 
-	for (i = 0; i < MOWN_WATCH_NAMES && watch->names[i]; i++) {
-		strscpy(name, watch->names[i], sizeof(name));
-		if (ftrace_set_filter(&watch->ops, name, strlen(name), !i))
+	for (i = 0; i < MOWN_WATCH_FUNCS && watch->funcs[i]; i++)
+		if (ftrace_set_filter_ip(&watch->ops,
+					 (unsigned long)watch->funcs[i], 0, !i))
 			return false;
-	}
 	return true;
 }
 
@@ -381,7 +406,7 @@ static void mown_watches_register(void)
 		if (!watch->on)
 			watch->on = mown_watch_register(watch);
 		if (!watch->on || watch->dead)
-			mown_net_hole = watch->names[0];
+			mown_net_hole = watch->name;
 	}
 }
 
@@ -410,7 +435,7 @@ static void mown_watches_exit(void)
 		/* A hook that stays must not lose its text: nor can we go. */
 		while (watch->on) {
 			pr_emerg_once("ftrace does not let go of %s(): mown stays\n",
-				      watch->names[0]);
+				      watch->name);
 			schedule_timeout_idle(MAX_SCHEDULE_TIMEOUT);
 		}
 		if (watch->filtered)
