@@ -6,7 +6,7 @@ import os
 import re
 from typing import Iterator
 
-from ksft_mown import (Skip, hides_pointers, ops, policy, read_file, run_cases, wait_for,
+from ksft_mown import (Skip, hides_pointers, ops, policy, read_file, run_cases, stats, wait_for,
                        write_file)
 
 API, DROPIN = "mown_test_ops", "mown_dropin_ops"
@@ -94,6 +94,30 @@ def allocations() -> None:
         assert field.get("family") == ("kmalloc" if kind == "alloc" else None), text
 
 
+def freed_elsewhere() -> None:
+    """What the kernel frees is told of, by kfree() and from the begin of kfree_rcu()."""
+    one_cpu()
+    with ops(API) as heap:
+        if stats(API)["blind"]:
+            raise Skip("mown does not see all frees here")
+        with traced("free"):
+            addr = heap.call("kmalloc", 100).pointer
+            heap.call("raw_kfree", addr)
+            # Again it is none of the module's any more
+            first = heap.call("kmalloc", 100).pointer
+            heap.call("kfree", first)
+            found = trace()
+        assert stats(API)["released_elsewhere"] == 1, stats(API)
+    pointers = Pointers()
+    assert len(found) == 2, found
+    # The one ends in a jump to the kernel's kfree()
+    for (event, text), pointer, site in zip(found, (addr, first), (r"\w+", "op_kfree")):
+        field = words(text)
+        assert (event, field["module"]) == ("free", API), f"{event}: {text}"
+        pointers.check(pointer, field["ptr"])
+        assert re.search(rf"site={site}\+0x\w+/0x\w+ \[{API}\]", text), text
+
+
 def wrong_frees() -> None:
     """Each violation, whether it is told of in the log again or not; none that passes."""
     one_cpu()
@@ -120,6 +144,7 @@ def wrong_frees() -> None:
 
 CASES = [
     ("mown:alloc and mown:free", allocations),
+    ("mown:free of what is freed elsewhere", freed_elsewhere),
     ("mown:violation", wrong_frees),
 ]
 

@@ -1004,12 +1004,13 @@ void __mown_observe_free(unsigned long addr, unsigned long site, bool waits)
 	struct mown_owner *owner;
 	struct mown_event event;
 	unsigned long flags;
-	bool twice = false;
+	bool twice = false, live = false;
 
 	rcu_read_lock();
 	stripe = mown_lock(index, &flags);
 	rec = mown_find(index, addr, NULL, &owner);
 	if (rec) {
+		live = rec->state == MOWN_LIVE;
 		twice = rec->state == MOWN_QUARANTINED ||
 			rec->state == MOWN_RCU;
 		if (twice) {
@@ -1017,10 +1018,10 @@ void __mown_observe_free(unsigned long addr, unsigned long site, bool waits)
 			mown_describe_object(&event, owner, rec);
 			event.action = rec->state == MOWN_RCU && !rec->freed ?
 				       MOWN_QUEUED_FREE : MOWN_ONE_FREE;
-		} else if (rec->state == MOWN_LIVE) {
+		} else if (live) {
 			mown_seen_elsewhere(owner, rec);
 		}
-		if (waits && rec->state == MOWN_LIVE) {
+		if (waits && live) {
 			mown_not_live_any_more(owner, index, rec);
 			rec->state = MOWN_ELSEWHERE;
 			if (!MOWN_SEES_RCU_END)
@@ -1032,6 +1033,8 @@ void __mown_observe_free(unsigned long addr, unsigned long site, bool waits)
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	if (mine)
 		mown_record_send_home(mine);
+	if (live)
+		trace_free(owner->name, addr, site);
 	if (twice) {
 		event.violation = MOWN_DOUBLE_FREE;
 		mown_count(owner, MOWN_DOUBLE_FREES);
