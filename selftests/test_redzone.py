@@ -5,10 +5,10 @@ import contextlib
 import ctypes
 from typing import ContextManager, Iterator
 
-from ksft_mown import (SYSFS, Ops, Skip, exits, kernel_has, live, ops, policy, reported, run_cases,
-                       stats, violations, write_file)
+from ksft_mown import (SYSFS, Ops, Skip, attach, exits, kernel_has, live, need_attach, ops, policy,
+                       reported, run_cases, stats, violations, write_file)
 
-API, DROPIN = "mown_test_ops", "mown_dropin_ops"
+API, DROPIN, PLAIN = "mown_test_ops", "mown_dropin_ops", "mown_plain_ops"
 # What fills size classes, what leaves a byte of them, and what is larger than all
 SIZES = (1, 8, 57, 60, 63, 64, 100, 128, 1000, 1024, 8000, 8192, 10000, 65536)
 TEXT = ctypes.create_string_buffer(b"m" * 8192)
@@ -164,6 +164,25 @@ def cleared() -> None:
         assert violations() == before
 
 
+def by_the_kernel() -> None:
+    """Who may use all of an object is not accused, whether his frees are redirected or seen."""
+    need_redzones()
+    need_attach()
+    with ops(API) as heap, policy("overflow", "warn"):
+        before = violations()
+        addr = alloc(heap, 100)
+        heap.call("fill", addr + 100, 4, 1)
+        heap.call("raw_kfree", addr)
+        with attach(PLAIN), ops(PLAIN) as other:
+            for freed_by, function in ((heap, "raw_kfree"), (other, "kfree")):
+                addr = alloc(heap, 100)
+                heap.call("fill", addr + 100, 4, 1)
+                freed_by.call(function, addr)
+        counts = stats(API)
+        assert (counts["redzones_lost"], counts["overflows"]) == (2, 0), counts
+        assert counts["live"] == 0 and violations() == before
+
+
 def every_release() -> None:
     """Every function that frees looks, in interrupts, too, and by whichever module."""
     need_redzones()
@@ -213,9 +232,10 @@ CASES = [
     ("krealloc", resized),
     ("ksize and kmalloc_size_roundup", sizes_told),
     ("a redzone that the kernel cleared", cleared),
+    ("a redzone that the kernel or an attached module wrote to", by_the_kernel),
     ("every release, every context", every_release),
     ("one owner alone", one_owner),
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, modules=(API, DROPIN))
+    run_cases(CASES, modules=(API, DROPIN, PLAIN))

@@ -108,7 +108,8 @@ void mown_redzone_make(struct mown_record *rec, gfp_t gfp,
 /*
  * Look at the redzone of a live object whose stripe the caller has locked. True
  * if it is broken: then it has none any more, and the lock was dropped to report
- * that, so that nothing is known of the address now.
+ * that, so that nothing is known of the address now. Released by those to whom the
+ * zone is theirs to write, it is only lost.
  */
 bool mown_redzone_broken(struct mown_hold *hold)
 	__must_hold(&hold->stripe->lock)
@@ -124,7 +125,9 @@ bool mown_redzone_broken(struct mown_hold *hold)
 	if (likely(!spoilt))
 		return false;
 	rec->redzone = false;
-	cleared = !memchr_inv(zone, 0, bytes);
+	/* The kernel, and who has its ksize(), may use all of an object. */
+	cleared = hold->caller->way >= MOWN_ATTACHED ||
+		  !memchr_inv(zone, 0, bytes);
 	if (!cleared) {
 		mown_describe_call(&event, hold->addr, hold->caller->site);
 		mown_describe_object(&event, owner, rec);
