@@ -449,6 +449,12 @@ def violations() -> list[str]:
     return read_blocks(f"{DEBUGFS}/violations", "mown violations 1")
 
 
+def is_in(site: str, function: str) -> bool:
+    """Is the place in FUNCTION? clang has another name for what module_init() or _exit() name."""
+    other = {"init": "init_module", "exit": "cleanup_module"}.get(function.rpartition("_")[2])
+    return site.split("+")[0] in (function, other)
+
+
 @contextlib.contextmanager
 def reported(module: str, counter: str, *lines: str) -> Iterator[None]:
     """One violation of MODULE is counted as COUNTER, and there is a report with the LINES."""

@@ -9,11 +9,13 @@ one afterwards is what its author meant to happen.
 """
 import contextlib
 import socket
+import threading
 from typing import Iterator
 
 from ksft_mown import (DEBUGFS, MODULES, SYSFS, ExitBlock, Live, Skip, case_log, command,
-                       dmesg_mark, dmesg_since, exits, insmod, live, load_mown, module_loaded, ops,
-                       policy, read_file, rmmod, run_cases, stats, wait_for, write_file)
+                       dmesg_mark, dmesg_since, exits, insmod, is_in, live, load_mown,
+                       module_loaded, ops, policy, read_file, rmmod, run_cases, stats, wait_for,
+                       write_file)
 
 MODULE = "mown_dropin_queue"
 GONE = f"{MODULE}(gone)"
@@ -23,6 +25,8 @@ API, DROPIN, WORLD = "mown_test_ops", "mown_dropin_ops", "mown_plain_ops"
 PAGE = 4096
 # The sizes of its buffers.
 SMALL, BIG = 1024, 4096
+# What takes the longer to wipe
+WIPED = 64 << 20
 
 
 # ---- Helpers ----
@@ -234,7 +238,7 @@ def init_fails() -> None:
         assert (block.left, block.left_bytes) == expected, f"{word}: {block}"
         assert block.reclaimed == reclaimed, f"{word}: {block}"
         # The call is in init text, which is gone; its name was kept.
-        assert sites(block)[0][2] == f"{MODULE}_init", f"{block}"
+        assert is_in(block.sites[0].site, f"{MODULE}_init"), f"{block}"
         assert len(orphans()) == before + 3 - reclaimed, f"{word}: {orphans()}"
         assert not module_loaded(MODULE)
 
@@ -287,6 +291,27 @@ def last_rescued() -> None:
     assert "still has objects" not in case_log(), case_log()
 
 
+def last_wiped() -> None:
+    """The same by kfree_sensitive(), which takes a while: the owner is removed meanwhile."""
+    wiping = 0
+    for _ in range(3):
+        with ops(DROPIN) as heap:
+            addr = heap.call("vmalloc", WIPED).pointer
+        assert last_exit(DROPIN).left == 1
+        with ops(API) as heap:
+            thread = threading.Thread(target=heap.call, args=("kfree_sensitive", addr))
+            thread.start()
+            wait_for(lambda: last_exit(DROPIN).late == 1, "the orphan to be released")
+            wiping += thread.is_alive()
+            write_file(f"{SYSFS}/clear", "1")
+            thread.join()
+    assert wiping, "each was wiped before its account was cleared"
+    wait_for(lambda: f" {WIPED + PAGE} " not in read_file("/proc/vmallocinfo"), "the memory to go")
+    rmmod("mown")
+    load_mown()
+    assert "still has objects" not in case_log(), case_log()
+
+
 CASES = [
     ("a buffer in a socket's queue, read when its module has gone", read_when_gone),
     ("several of several sites, freed by reads and by a close", many_by_sites),
@@ -297,6 +322,7 @@ CASES = [
     ("an init that fails half way, API", init_fails_api),
     ("mown unloaded while there are orphans", mown_gone),
     ("the last orphan released by the wrong function", last_rescued),
+    ("the last orphan wiped while its account is cleared", last_wiped),
 ]
 
 if __name__ == "__main__":

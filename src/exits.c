@@ -440,14 +440,14 @@ static void mown_exit_let_objects_go(const struct kmem_cache *cache)
 /*
  * Forget what is still recorded for an owner that is removed: orphans, and
  * objects on their way through the kernel's kfree_rcu(). A record in any other
- * state has a holder, who frees it.
+ * state has a holder, who frees it: true if there was one.
  */
-static void mown_exit_forget(struct mown_owner *owner)
+static bool mown_exit_forget(struct mown_owner *owner)
 {
 	unsigned long flags, addr, cache = 0;
 	struct mown_record *rec;
+	bool ours, again, held = false;
 	unsigned int index;
-	bool ours, again;
 
 	lockdep_assert_held(&mown_owners_lock);
 	for (index = 0; index < MOWN_STRIPES; index++) {
@@ -467,6 +467,8 @@ static void mown_exit_forget(struct mown_owner *owner)
 						 rec->state == MOWN_ELSEWHERE);
 			if (ours)
 				mown_forget(owner, index, rec);
+			else if (rec && !again)
+				held = true;
 			raw_spin_unlock_irqrestore(&mown_stripes[index].lock,
 						   flags);
 			if (again)
@@ -476,12 +478,17 @@ static void mown_exit_forget(struct mown_owner *owner)
 			cond_resched();
 		} while (addr || again);
 	}
+	return held;
 }
 
-/* Once no object of its is live, none begins to leave, either. */
+/*
+ * Once no object of its is live, none begins to leave, either; but who has claimed one
+ * may still be filling it, in an RCU read-side section.
+ */
 static void mown_exit_remove_owner(struct mown_owner *owner)
 {
-	mown_exit_forget(owner);
+	if (mown_exit_forget(owner))
+		synchronize_rcu();
 	mown_leave_all(owner);
 	mown_owner_remove(owner);
 }
