@@ -8,10 +8,12 @@ the like of an earlier one ever more rarely.
 import re
 import time
 
-from ksft_mown import (SYSFS, Ops, case_log, global_stats, load_mown, ops, rmmod, run_cases, stats,
-                       violations, wait_for, write_file)
+from ksft_mown import (SYSFS, Ops, Skip, case_log, command, global_stats, insmod, is_in, load_mown,
+                       ops, rmmod, run_cases, stats, violations, wait_for, write_file)
 
-API = "mown_test_ops"
+API, STRANGER = "mown_test_ops", "mown_plain_stranger"
+# As many as it frees
+STRANGERS = 16
 BURST, SECONDS = 5, 10
 # Each allocates at a place of its own, so that what is freed twice is a violation of its own
 ALLOCATORS = ("kmalloc", "kmalloc_node", "kzalloc", "kzalloc_node", "kmemdup", "kmemdup_nul",
@@ -51,6 +53,26 @@ def burst() -> None:
     assert BURST <= len(told) <= most, f"{len(told)} are told in {seconds} s"
 
 
+def by_who_goes() -> None:
+    """What a module that is not under mown frees last is told of by its own names."""
+    write_file(f"{SYSFS}/clear", "1")
+    with ops(API) as heap:
+        if stats(API)["blind"]:
+            raise Skip("mown does not see all frees here")
+        objects = [heap.call("kmalloc", 64).pointer for _ in range(STRANGERS)]
+        for pointer in objects:
+            heap.call("kfree", pointer)
+        insmod(STRANGER, objects=",".join(map(hex, objects)))
+        # So that what tells of it does not run before the module is about to go
+        done = command("taskset", "-c", "0", "chrt", "-f", "50", "rmmod", STRANGER)
+        assert not done.returncode, done.stdout
+        wait_for(lambda: len(violations()) >= STRANGERS, "all are kept")
+    for report in violations():
+        title = report.splitlines()[0]
+        site = title.removeprefix("BUG: mown: double-free in ")
+        assert is_in(site, "stranger_exit") and site.endswith(f"[{STRANGER}]"), report
+
+
 def repeats() -> None:
     """The like of a report is counted in it; the log hears of that when the number doubles."""
     write_file(f"{SYSFS}/clear", "1")
@@ -72,8 +94,9 @@ def repeats() -> None:
 
 CASES = [
     ("eight new violations by one call site", burst),
+    ("by a module that goes at once", by_who_goes),
     ("the like of a violation", repeats),
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, modules=(API,))
+    run_cases(CASES, modules=(API, STRANGER))

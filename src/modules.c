@@ -152,14 +152,15 @@ static void mown_module_coming(struct module *mod)
 }
 
 /*
- * Text of a module that is not under mown is about to go: what it has freed of others'
- * is not to be named after who comes next.
+ * Text of a module that is not under mown is about to go: what it has freed of others',
+ * once or twice, is not to be named after who comes next.
  */
 static void mown_module_forget(const struct module *mod, bool all)
 {
 	const struct mown_range text = mown_range_of(mown_module_text(mod));
 	const struct mown_range init = mown_range_of(mown_module_init_text(mod));
 
+	mown_report_flush();
 	if (all)
 		mown_quarantine_forget_sites(NULL, &text);
 	mown_quarantine_forget_sites(NULL, &init);
