@@ -12,7 +12,7 @@ import os
 import re
 from typing import Callable, Iterator, NamedTuple, Sequence
 
-from ksft_mown import (MANY, MEBIBYTE, POLICIES, SYSFS, Live, Ops, exits, knob, live,
+from ksft_mown import (MANY, MEBIBYTE, POLICIES, SYSFS, Live, Ops, Skip, exits, knob, live,
                        memory_returns, ops, policy, policy_word, read_file, run_cases, stats,
                        violations, wait_for, write_file)
 
@@ -457,6 +457,20 @@ def test_krealloc_moves(way: Way) -> None:
             heap.call("kfree", done.pointer)
 
 
+def test_krealloc_zero(way: Way) -> None:
+    """What an object grows by is zero, where it stays and where it moves."""
+    if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 13):
+        raise Skip("this kernel's own krealloc() does not clear")
+    with ops(way.module) as heap:
+        for new in (60, 100):
+            addr = alloc(heap, 40, "kzalloc")
+            heap.call("fill", addr, 40, 0x5a)
+            addr = heap.call("krealloc_zero", addr, new).pointer
+            assert is_filled(heap, addr, 40, 0x5a), f"{new} bytes: the contents are lost"
+            assert is_filled(heap, addr + 40, new - 40, 0), f"{new} bytes: the rest is not zero"
+            heap.call("kfree", addr)
+
+
 def test_krealloc_fails(way: Way) -> None:
     """No memory for the new size: NULL, and the old block is as it was."""
     with ops(way.module) as heap:
@@ -761,6 +775,7 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("accounted memory is not kept", test_accounted),
     ("krealloc in place", test_krealloc_in_place),
     ("krealloc moves", test_krealloc_moves),
+    ("krealloc with __GFP_ZERO", test_krealloc_zero),
     ("krealloc fails", test_krealloc_fails),
     ("krealloc of NULL, to 0", test_krealloc_edges),
     ("krealloc of what is not live", test_krealloc_wrong),

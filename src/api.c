@@ -393,6 +393,7 @@ void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 	const bool kv = caller->frees & BIT(MOWN_VMALLOC);
 	enum mown_verdict verdict;
 	size_t old, room;
+	bool clears;
 	void *ret;
 
 	if (unlikely(!size)) {
@@ -410,9 +411,14 @@ void *mown_realloc(const void *ptr, size_t size, gfp_t gfp,
 	if (unlikely(verdict == MOWN_MOVES))
 		return mown_move(ptr, size, min(old, size), gfp, kv, caller);
 	room = verdict == MOWN_OURS ? mown_room(ptr, old) : size;
+	clears = MOWN_REALLOC_CLEARS && verdict == MOWN_OURS &&
+		 gfp & __GFP_ZERO && size > old;
 	if (room < size)
-		return mown_move(ptr, size, room, gfp, kv, caller);
+		return mown_move(ptr, size, clears ? old : room, gfp, kv,
+				 caller);
 	ret = mown_kernel_realloc(ptr, size, gfp, kv);
+	if (ret && clears)
+		memset(ret + old, 0, size - old);
 	if (ret && ret != ptr) {
 		/* The old memory is gone: too late for a knob to say no. */
 		ret = mown_track_place(ret, size, gfp | __GFP_NOFAIL, caller);

@@ -168,6 +168,12 @@ static inline struct shrinker *mown_shrinker_new(mown_shrink_func *count,
 /* 6.11 made curr_ret_stack say how much there is, and not which is the last. */
 #define MOWN_RET_STACK_USED (LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0) ? 0 : 1)
 
+/*
+ * From 6.13 on slub_debug knows how much of an object was asked for, and krealloc()
+ * with __GFP_ZERO clears what is more: unless ksize() was called, as mown does.
+ */
+#define MOWN_REALLOC_CLEARS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0))
+
 /* Until 6.12 kvrealloc() wanted to be told the old size, which its callers know. */
 static inline void *mown_kernel_realloc(const void *ptr, size_t size, gfp_t gfp,
 					bool kv)

@@ -184,6 +184,11 @@ static noinline void op_kmalloc_account(struct op *op)
 	op->ptr = HEAP(kmalloc)(op->arg[0], GFP_KERNEL_ACCOUNT);
 }
 
+static noinline void op_krealloc_zero(struct op *op)
+{
+	op->ptr = HEAP(krealloc)(PTR(0), ARG(1), GFP_KERNEL | __GFP_ZERO);
+}
+
 static noinline void op_kfree_rcu(struct op *op)
 {
 	struct ops_rcu *obj = PTR(0);
@@ -359,6 +364,7 @@ static const struct ops_entry ops[] = {
 	OP(kcalloc_node),
 	OP(krealloc),
 	OP(krealloc_array),
+	OP(krealloc_zero),
 	OP(kmemdup),
 	OP(kmemdup_nul),
 	OP(kstrdup),
