@@ -85,7 +85,7 @@ static u64 mown_mark(struct device *dev, const struct mown_caller *caller,
 	if (nr || !mown_is_bound(dev))
 		return nr;
 	mark = devres_alloc(mown_mark_release, sizeof(*mark),
-			    (gfp & (GFP_KERNEL | GFP_ATOMIC)) | __GFP_NOWARN);
+			    (gfp & MOWN_GFP_OWN) | __GFP_NOWARN);
 	if (!mark)
 		return 0;
 	mark->dev = dev;

@@ -121,7 +121,7 @@ struct mown_record *mown_record_more(enum mown_kind kind, gfp_t gfp)
 	/* What is built in may call before we are there. */
 	if (unlikely(!mown_record_caches[kind]))
 		return NULL;
-	gfp &= GFP_KERNEL | GFP_ATOMIC | __GFP_NORETRY | __GFP_RETRY_MAYFAIL;
+	gfp &= MOWN_GFP_OWN | __GFP_NORETRY | __GFP_RETRY_MAYFAIL;
 	gfp |= __GFP_NOMEMALLOC | __GFP_NOWARN;
 	if (!atomic && raw_cpu_read(mown_magazines.of[kind].nr) <
 		       MOWN_MAGAZINE_LOW)

@@ -1343,6 +1343,9 @@ static inline int mown_recorded_as(unsigned long addr)
 	return mown_recorded_with(addr, &with);
 }
 
+/* What mown's own allocations have of the flags of whose call they are made for. */
+#define MOWN_GFP_OWN (GFP_KERNEL | GFP_ATOMIC | __GFP_NOLOCKDEP)
+
 /* What a release may allocate with: it may be where nobody can be woken. */
 #define MOWN_GFP_RELEASE (GFP_NOWAIT & ~__GFP_RECLAIM)
 

@@ -171,6 +171,6 @@ u32 __mown_stack_save(const struct mown_caller *caller, gfp_t gfp)
 		first = mown_stack_behind(caller, entries, depth, &nr);
 	/* The depot may not wait for its lock's owner on PREEMPT_RT. */
 	return mown_depot_save(first, nr,
-			       (gfp & (GFP_KERNEL | GFP_ATOMIC)) | __GFP_NOWARN,
+			       (gfp & MOWN_GFP_OWN) | __GFP_NOWARN,
 			       !IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible());
 }
