@@ -20,9 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attach, attached, case_log, live,
-                       load_mown, loaded, module_loaded, mown_path, need_attach, ops, read_file,
-                       run_cases, skip_all, stats, unload, violations, wait_for, write_file)
+from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attach, attached, case_log, exits,
+                       live, load_mown, loaded, module_loaded, mown_path, need_attach, ops,
+                       read_file, reported, run_cases, skip_all, stats, unload, violations,
+                       wait_for, write_file)
 
 FAILSLAB = "/sys/kernel/debug/failslab"
 # The kernel counts by fail-nth what this fails as well: pages, of any order from this on
@@ -67,6 +68,8 @@ MORE_WAYS = [Way("__get_free_page", (), "free_page"), Way("alloc_pages", (2,), "
              Way("devm_kmalloc", (0, 100), "devm_kfree", first=(0,)),
              Way("devm_kstrdup", (1, 20), "devm_kfree", first=(1,)),
              Way("mempool_create_kmalloc_pool", (2, 300), "mempool_destroy")]
+# What is done about a second free of what waits for a grace period
+GRACE = "refused; the object is freed after its grace period"
 # Who may wait has to
 WAITS = ("vmalloc", "alloc_percpu", "__alloc_percpu", "kvmalloc", "mempool_create_kmalloc_pool")
 
@@ -187,21 +190,52 @@ def records_only() -> None:
 
 
 def grace_period() -> None:
-    """kfree_rcu() of one argument has no memory for what waits: so it waits itself."""
+    """kfree_rcu() has no memory for what waits: it waits by the head in it, or its caller does."""
+    for function in ("kfree_rcu", "kfree_rcu_headless"):
+        with nth() as what, ops(API) as heap:
+            number, spent = 0, True
+            while spent:
+                number += 1
+                spent = freed_later(heap, function, what, number)
+                wait_for(lambda n=number: stats(API)["quarantined"] == kept(n), "it to be released")
+            assert number > 1, "no allocation was there to fail"
+            found = stats(API)
+            assert (found["live"], found["freed"]) == (0, number) and not violations(), found
+
+
+def kept(count: int) -> int:
+    """Of COUNT freed objects so many are in quarantine: none where mown does not see all frees."""
+    return 0 if stats(API)["blind"] else count
+
+
+def freed_later(heap: Ops, function: str, what: Nth, number: int) -> bool:
+    """Free an object by a FUNCTION that lets it wait. Was there a NUMBERth allocation to fail?"""
+    line = f"task {function} {heap.call('kmalloc', 64).pointer}"
+    failed, spent = fails(number, what, functools.partial(os.pwrite, heap.fd, line.encode(), 0))
+    assert not failed
+    return spent
+
+
+def twice_by_head() -> None:
+    """What waits by the head in it is freed again: refused, where it was first freed is not known;
+    and who let it wait can go at once."""
+    by_head = 0
     with nth() as what, ops(API) as heap:
         number, spent = 0, True
         while spent:
             number += 1
-            line = f"task kfree_rcu_headless {heap.call('kmalloc', 64).pointer}"
-            failed, spent = fails(number, what,
-                                  functools.partial(os.pwrite, heap.fd, line.encode(), 0))
-            assert not failed
-            # Where mown does not see every free, nothing is kept
-            kept = 0 if stats(API)["blind"] else number
-            wait_for(lambda: stats(API)["quarantined"] == kept, "the object to be released")
-        assert number > 1, "no allocation was there to fail"
-        found = stats(API)
-        assert (found["live"], found["freed"]) == (0, number) and not violations(), found
+            with reported(API, "double_frees", GRACE):
+                spent = freed_later(heap, "kfree_rcu_kfree", what, number)
+            if "first freed by kfree_rcu(), place not known" in violations()[-1]:
+                assert not by_head, "waits by its head, though a batch was there"
+                by_head = number
+            wait_for(lambda n=number: stats(API)["quarantined"] == kept(n), "it to be released")
+        assert by_head, "none waited by its head"
+        assert stats(API)["freed"] == number
+    with nth() as what, ops(API) as heap:
+        freed_later(heap, "kfree_rcu", what, by_head)
+    block = exits(API)[-1]
+    assert (block.allocated, block.freed, block.left, block.late) == (1, 1, 0, 0), block
 
 
 def share(percent: int, everybody: bool) -> contextlib.AbstractContextManager[None]:
@@ -507,7 +541,8 @@ def waited_for() -> None:
 
 CASES = [
     ("mown's own allocations fail, and no call does", records_only),
-    ("kfree_rcu() that waits itself", grace_period),
+    ("kfree_rcu() without memory for what waits", grace_period),
+    ("a second free of what waits without memory", twice_by_head),
     ("a share of all allocations fails", at_random),
     ("mown's files are read and written", knobs),
     ("a module is attached", attaching),

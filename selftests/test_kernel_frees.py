@@ -141,14 +141,16 @@ def reports() -> dict[str, int]:
 
 
 def expect_reports(before: dict[str, int], lost: str, count: int) -> None:
-    """COUNT faults have been reported since, unless mown says that it lost some."""
+    """COUNT faults have been reported since, and none was LOST: they are fewer than may wait."""
     def seen() -> int:
         """How many have been reported since."""
         return sum(n - before.get(number, 0) for number, n in reports().items())
 
-    if global_stats()["reports_lost"] == lost:
-        wait_for(lambda: seen() >= count, f"{count} reports")
-        assert seen() == count, f"{seen()} faults are reported, not {count}"
+    wait_for(lambda: seen() >= count or global_stats()["reports_lost"] != lost,
+             f"{count} reports")
+    now = global_stats()["reports_lost"]
+    assert (seen(), now) == (count, lost), \
+        f"{seen()} faults are reported, not {count}, and {now} are lost, {lost} before"
 
 
 def expect_exit(last: dict[str, int]) -> None:
