@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # build-test.sh KDIR [MOWN]: build modules against mown's headers as a user
-# would, and look at what came out. Loads nothing, so it runs on the host.
+# would, and mown itself as DKMS would, and look at what came out. Loads nothing,
+# so it runs on the host.
 #
 # The drop-in has the worst of failures: a module that builds, loads, and
 # tracks nothing. So each name that <linux/mown_override.h> maps is used once,
@@ -303,8 +304,39 @@ forgotten()
 	grep -q '#error "mown: .* add -DCONFIG_MOWN_MODULE=1 to ccflags-y"' <<<"$log"
 }
 
+# What dkms.conf says is done as DKMS does it: in a copy of the source, with its
+# variables; then what it is to install is there, for this kernel, and clean again.
+dkms_build()
+(
+	shopt -s extglob
+	local copy=$work/dkms module
+	declare -a BUILT_MODULE_NAME BUILT_MODULE_LOCATION DEST_MODULE_LOCATION MAKE
+	declare PACKAGE_NAME PACKAGE_VERSION CLEAN BUILD_EXCLUSIVE_KERNEL
+
+	mkdir "$copy" || return
+	(cd "$mown" && cp -r COPYING Kconfig Makefile dkms.conf include src "$copy/") || return
+	cd "$copy" || return
+	find . '(' -name '*.ko' -o -name '*.o' -o -name '.*.cmd' ')' -delete
+	kernelver=$(awk -F \" "/UTS_RELEASE/ { print \$2 }" "$kdir/include/generated/utsrelease.h") || return
+	# shellcheck disable=SC2034 # for dkms.conf
+	arch=$(uname -m) dkms_tree=$work kernel_source_dir=$kdir source_tree=$work
+	# shellcheck disable=SC1091 # as DKMS reads it
+	. ./dkms.conf
+	[[ $PACKAGE_NAME && $PACKAGE_VERSION ]] || { echo "no name or version"; return 1; }
+	[[ $kernelver =~ $BUILD_EXCLUSIVE_KERNEL ]] || { echo "not for $kernelver"; return 1; }
+	echo "${MAKE[0]}"
+	eval "${MAKE[0]}" || return
+	module=${BUILT_MODULE_LOCATION[0]}/${BUILT_MODULE_NAME[0]}.ko
+	[[ $(modinfo -F vermagic "$module") == "$kernelver "* ]] ||
+		{ echo "no $module for $kernelver"; return 1; }
+	[[ ${DEST_MODULE_LOCATION[0]} == @(/kernel|/updates|/extra)* ]] ||
+		{ echo "DKMS installs nothing to '${DEST_MODULE_LOCATION[0]}'"; return 1; }
+	eval "$CLEAN" || return
+	[[ ! -e $module ]] || { echo "$CLEAN leaves $module"; return 1; }
+)
+
 echo "TAP version 13"
-echo "1..7"
+echo "1..8"
 
 mkdir -p "$work/use" "$work/forget"
 source_of_uses | tee "$work/use/plain.c" >"$work/use/mapped.c"
@@ -339,5 +371,8 @@ for way in dropin api; do
 	forgotten $way >"$work/why"
 	check $? "forgetting -DCONFIG_MOWN_MODULE=1 stops the compiler ($way)"
 done
+
+dkms_build >"$work/why" 2>&1
+check $? "dkms.conf builds what it says, and cleans it"
 
 [ "$failed" -eq 0 ]
