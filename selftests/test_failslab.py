@@ -20,10 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attach, attached, case_log, exits,
-                       live, load_mown, loaded, module_loaded, mown_path, need_attach, ops,
-                       read_file, reported, run_cases, skip_all, stats, unload, violations,
-                       wait_for, write_file)
+from ksft_mown import (DEBUGFS, LIBC, MODULES, SYSFS, Ops, Skip, attach, attached, case_log,
+                       dmesg_mark, dmesg_since, exits, live, load_mown, loaded, module_loaded,
+                       mown_path, need_attach, ops, read_file, reported, run_cases, skip_all,
+                       stats, unload, violations, wait_for, write_file)
 
 FAILSLAB = "/sys/kernel/debug/failslab"
 # The kernel counts by fail-nth what this fails as well: pages, of any order from this on
@@ -407,12 +407,29 @@ def loads() -> None:
 
 def unloads() -> None:
     """A user goes while allocations fail: its account is drawn up, or mown says that it is not."""
+    drawn = 0
     with nth() as what:
         for number in range(1, 30):
+            write_file(f"{SYSFS}/clear", "1")
             finit(MODULES / f"{LEAKER}.ko", "small=3")
+            mark = dmesg_mark()
             fails(number, what, functools.partial(remove, LEAKER))
             assert not module_loaded(LEAKER) and not os.path.exists(f"{DEBUGFS}/{LEAKER}")
             named(LEAKER)
+            said = dmesg_since(mark)
+            if f"mown: {LEAKER}: no memory for its account, nothing is reclaimed" in said:
+                assert not exits(LEAKER), f"allocation {number}: {exits(LEAKER)}"
+                continue
+            drawn += 1
+            block, = exits(LEAKER)
+            # Three of 24 bytes, two of 200 and one of 5000, and four that it freed
+            assert (block.allocated, block.freed, block.left, block.left_bytes) == \
+                (10, 4, 6, 5472), f"allocation {number}: {block}"
+            # Fewer sites than there are, if mown says so
+            told = sum(site.count for site in block.sites)
+            assert told == block.left or f"mown: {LEAKER}: no memory to name every site" in said, \
+                f"allocation {number}: {block}\n{said}"
+    assert 0 < drawn < 29, f"{drawn} accounts were drawn up"
 
 
 def remove(name: str) -> None:
