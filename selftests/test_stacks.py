@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Places in reports: their stacks, as deep as stack_depth says, and names of text that is gone."""
+import contextlib
 import re
+import threading
+from typing import Iterator
 
-from ksft_mown import (SYSFS, is_in, knob, live, load_mown, loaded, ops, rmmod, run_cases,
-                       violations, wait_for, write_file)
+from ksft_mown import (SYSFS, insmod, is_in, knob, live, load_mown, loaded, ops, rmmod, run_cases,
+                       stats, unload, violations, wait_for, write_file)
 
 DEMO = "mown_test_demo"
 INITFREE, INITSTACK, TAKER = "mown_test_initfree", "mown_test_initstack", "mown_test_ops"
+OTHER, INITTAKER = "mown_dropin_ops", "mown_test_taker"
+# Not under mown: comes to lie where another was
+PLAIN = "mown_plain_ops"
 PLACES = ("allocated at ", "first freed at ", "freed again at ")
 
 
@@ -120,11 +126,82 @@ def others_in_init() -> None:
         assert title == "BUG: mown: use-after-free of what was freed in a place not known", title
 
 
+def site_of(owner: str, addr: int) -> str:
+    """What the place of OWNER's object is called in its live file."""
+    return next(record.site for record in live(owner) if record.address == addr)
+
+
+def made_over_after_init() -> None:
+    """What is made over when the init text has gone that it is from keeps its name."""
+    with ops(OTHER) as other:
+        module = other.call("this_module").pointer
+        with loaded(DEMO), ops(TAKER) as third:
+            addr = next(r.address for r in live(DEMO) if is_in(r.site, "demo_init"))
+            # Nobody lies there now, and then somebody does
+            assert third.call("transfer", addr, module).pointer == 0
+            before = site_of(OTHER, addr)
+            with loaded(INITSTACK), ops(PLAIN):
+                after = site_of(OTHER, addr)
+            for site in before, after:
+                assert is_in(site, "demo_init") and site.endswith(f" [{DEMO}]"), site
+            # Its exit function frees it
+            write_file(f"{SYSFS}/clear", "1")
+        other.call("kfree", addr)
+        wait_for(violations, "the report")
+        assert re.search(rf"^allocated at (demo_init|init_module)\+.* \[{DEMO}\]",
+                         violations()[-1], re.MULTILINE), violations()
+
+
+def made_over_twice() -> None:
+    """What is made over again when it is from a module that has gone keeps its name."""
+    with ops(OTHER) as other:
+        module = other.call("this_module").pointer
+        with ops(TAKER) as taker:
+            with loaded(INITFREE, to=taker.call("this_module").pointer):
+                pass
+            init, = live(TAKER)
+            assert taker.call("transfer", init.address, module).pointer == 0
+            sites = [site_of(OTHER, init.address)]
+        sites.append(site_of(OTHER, init.address))
+        for site in sites:
+            assert is_in(site, f"{INITFREE}_init") and site.endswith(f" [{INITFREE}]"), site
+
+
+@contextlib.contextmanager
+def taken_in_init(addr: int) -> Iterator[None]:
+    """INITTAKER, whose init function has taken over the object at ADDR, and is over then."""
+    coming = threading.Thread(target=insmod, args=(INITTAKER,), kwargs={"object": addr})
+    coming.start()
+    try:
+        wait_for(lambda: INITTAKER in (record.module for record in live()) and
+                 stats(INITTAKER)["transferred_in"], "the object is taken over")
+        yield
+    finally:
+        write_file(f"/sys/module/{INITTAKER}/parameters/go", "1")
+        coming.join()
+
+
+def taken_over_in_init() -> None:
+    """What a module has when it goes live is named, though who gave it has gone before."""
+    giver = contextlib.ExitStack()
+    addr = giver.enter_context(ops(TAKER)).call("kmalloc", 300).pointer
+    with taken_in_init(addr):
+        giver.close()
+    own = next(record.site for record in live(INITTAKER) if record.address != addr)
+    assert is_in(own, f"{INITTAKER}_init"), own
+    site = site_of(INITTAKER, addr)
+    assert re.match(rf"op_kmalloc\+0x\w+/0x\w+ \[{TAKER}\]$", site), site
+    unload([INITTAKER])
+
+
 if __name__ == "__main__":
     run_cases([("no stacks by default", no_stacks),
                ("stacks from the place to the module's load", stacks),
                ("no deeper than asked for", shallow_stacks),
                ("freed first in an init function", freed_in_init),
                ("frames in an init function", frames_in_init),
-               ("what others have of an init function", others_in_init)],
-              [INITFREE, INITSTACK, DEMO, TAKER])
+               ("what others have of an init function", others_in_init),
+               ("made over after the init function", made_over_after_init),
+               ("made over twice", made_over_twice),
+               ("taken over in an init function", taken_over_in_init)],
+              [INITFREE, INITSTACK, DEMO, TAKER, OTHER, INITTAKER, PLAIN])

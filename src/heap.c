@@ -896,7 +896,8 @@ void mown_moved(const struct mown_caller *caller)
 
 /*
  * Make the live object at @ptr over to the owner of @to. -ENOENT if there is no
- * such object that the caller may release, -ENODEV if there is no such owner.
+ * such object that the caller may release, -ENODEV if there is no such owner. What is
+ * in text that goes has been named for those who have it when the giver is dying.
  */
 int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller)
@@ -910,7 +911,8 @@ int mown_move_owner(const void *ptr, const struct module *to,
 	taker = mown_owner_find(to);
 	if (!taker || READ_ONCE(taker->dying))
 		ret = -ENODEV;
-	else if (!hold.live || hold.rec->orphan)
+	else if (!hold.live || hold.rec->orphan ||
+		 READ_ONCE(hold.owner->dying))
 		ret = -ENOENT;
 	if (ret || taker == hold.owner)
 		goto unlock;

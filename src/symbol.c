@@ -47,6 +47,28 @@ const char *mown_names_find(const struct mown_names *names, unsigned long ip)
 }
 
 /*
+ * The name that a call site of @owner's was given, or NULL. One outside of its module
+ * is of an object made over to it: who has named that may have it no more. In an RCU
+ * read-side section.
+ */
+static const char *mown_name_given(struct mown_owner *owner, unsigned long ip)
+{
+	const char *text = mown_names_find(rcu_dereference(owner->names), ip);
+	struct mown_owner *other;
+
+	if (text || !atomic_long_read(&owner->counts[MOWN_TRANSFERRED_IN]) ||
+	    !mown_in_modules(ip) || mown_in_range(&owner->text, ip) ||
+	    (!READ_ONCE(owner->init_gone) && mown_in_range(&owner->init, ip)))
+		return text;
+	list_for_each_entry_rcu(other, &mown_owners, list) {
+		text = mown_names_find(rcu_dereference(other->names), ip);
+		if (text)
+			break;
+	}
+	return text;
+}
+
+/*
  * The name of a call site of @owner's, which may be NULL, by its return
  * address. Any context.
  */
@@ -57,7 +79,7 @@ void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,
 
 	rcu_read_lock();
 	if (owner)
-		text = mown_names_find(rcu_dereference(owner->names), ip);
+		text = mown_name_given(owner, ip);
 	if (text)
 		strscpy(buf, text, len);
 	else if (owner && READ_ONCE(owner->init_gone) &&
@@ -171,17 +193,13 @@ void mown_names_intern_init(struct mown_owner *owner)
 {
 	struct mown_names *names;
 	struct mown_sites sites = {};
-	unsigned int i, kept = 0;
 
+	/* All sites: some may have names already, of objects made over to it. */
 	if (!mown_sites_collect(owner, MOWN_SITES_ALL, NULL, &sites)) {
-		for (i = 0; i < sites.nr; i++)
-			if (mown_in_range(&owner->init, sites.site[i].ip))
-				sites.site[kept++] = sites.site[i];
-		sites.nr = kept;
-		names = kept ? mown_names_new(owner, &sites) : NULL;
+		names = sites.nr ? mown_names_new(owner, &sites) : NULL;
 		mown_names_replace(owner, names);
 		/* Whatever else lies there from now on is not the owner's. */
-		if (!kept || names)
+		if (!sites.nr || names)
 			WRITE_ONCE(owner->init_named, true);
 	}
 	mown_sites_free(&sites);
