@@ -221,7 +221,8 @@ class Model(Memory):
         if obj.family == "kmalloc" or obj.family != way.family:
             return False
         if obj.family == "devm" or way.home is not None:
-            return obj.home != way.home
+            # A pool that has gone may have left its address to another
+            return obj.homeless or obj.home != way.home
         return bool(way.size) and way.size != obj.size and not obj.refs
 
     def goes(self, owner: Owner, addr: int, obj: Block) -> None:

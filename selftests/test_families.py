@@ -16,8 +16,9 @@ from typing import Callable, Iterator, NamedTuple, Optional, Union
 
 import ksft_mown
 from ksft_mown import (CGROUPS, DEBUGFS, SYSFS, Live, Ops, Skip, case_log, difference, dmesg_mark,
-                       exits, kernel_version, knob, live, ops, policy, quiet_console, read_file,
-                       read_lines, reported, run_cases, stats, violations, wait_for, write_file)
+                       exits, kernel_has, kernel_version, knob, live, ops, policy, quiet_console,
+                       read_file, read_lines, reported, run_cases, stats, violations, wait_for,
+                       write_file)
 from test_api import API, DROPIN, SIZE_MAX, ZERO_SIZE_PTR, Way, site
 
 # It does not use mown, and stands for the kernel.
@@ -121,6 +122,10 @@ class Things:
             address = self.heap.call("percpu_address", address).pointer
         found = [record for record in live(self.module) if record.address == address]
         return found[0] if found else None
+
+    def size(self, address: int) -> int:
+        """The size of the live object at ADDRESS."""
+        return next(record.size for record in live(self.module) if record.address == address)
 
     def release(self, call: Call, obj: Object, waits: bool = False,
                 context: str = "task") -> None:
@@ -802,6 +807,106 @@ def test_page_element(way: Way) -> None:
         its.release(call_of("mempool_free p pagepool"), obj)
 
 
+class Again(NamedTuple):
+    """A pool that goes while what it gave is out, and one that gets its address."""
+
+    pool: Call
+    alloc: str
+    size: int
+    family: str
+    other: Call
+
+    @property
+    def destroy(self) -> str:
+        """What destroys either."""
+        return "dma_pool_destroy" if self.family == "dma_block" else "mempool_destroy"
+
+    def free(self, pool: int) -> Call:
+        """The object goes to POOL."""
+        return Call("dma_pool_free", (pool, "p", "h")) if self.family == "dma_block" else \
+            Call("mempool_free", ("p", pool))
+
+    def forget(self, heap: Ops, obj: Object) -> None:
+        """The object goes as what it is, or, of a DMA pool that the kernel has lost, for good."""
+        if self.family == "dma_block":
+            heap.call("disown", obj.pointer)
+            return
+        with ops(WORLD) as world:
+            like = world.call(self.pool.function, *map(int, self.pool.args)).pointer
+            world.call("mempool_free", obj.pointer, like)
+            world.call("mempool_destroy", like)
+
+
+AGAIN = (
+    Again(call_of("dma_pool_create 0 16"), "dma_pool_alloc", BLOCK, "dma_block",
+          call_of("dma_pool_create 0 512")),
+    Again(call_of("mempool_create_kmalloc_pool 2 300"), "mempool_alloc", 300, "element",
+          call_of("mempool_create_slab_pool 2 cache")),
+    Again(call_of("mempool_create_page_pool 2 0"), "mempool_alloc", 1, "element",
+          call_of("mempool_create_kmalloc_pool 2 300")),
+)
+
+
+@contextlib.contextmanager
+def one_cpu() -> Iterator[None]:
+    """What is freed is given out again soon: to the same CPU, and by a plain allocator."""
+    if kernel_has("kasan_report"):
+        raise Skip("no address comes again soon: KASAN keeps what is freed")
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
+def pool_again(again: Again, its: Things, other: Things) -> tuple[Object, int]:
+    """What a pool of ITS gave that has gone, and a pool of OTHER's at its address."""
+    # Whatever else is allocated may get that
+    for arg in again.other.args:
+        other.number(arg)
+    for _ in range(100):
+        pool = its.call(again.pool).pointer
+        obj = its.alloc(Call(again.alloc, (pool,)), again.size, again.family)
+        its.heap.call(again.destroy, pool)
+        there = other.call(again.other).pointer
+        if there == pool:
+            return obj, pool
+        other.heap.call(again.destroy, there)
+        again.forget(its.heap, obj)
+    assert kernel_version() >= (6, 18), f"{again.pool}: no address came again"
+    raise Skip("the allocator did not give out the address again")
+
+
+def test_pool_again(way: Way) -> None:
+    """What a pool gave that has gone is not taken by another one at its address."""
+    with one_cpu(), things(way) as its:
+        for again in AGAIN:
+            obj, pool = pool_again(again, its, its)
+            try:
+                refused(its, obj, again.free(pool))
+                # Which takes its own
+                done = its.heap.call(again.alloc, pool)
+                with change(way.module, freed=1, live=-1, live_bytes=-its.size(done.pointer)):
+                    its.call(again.free(pool), Object(*done[:2], 0, "", ""))
+            except AssertionError as error:
+                raise AssertionError(f"{again.pool}: {error}") from error
+            again.forget(its.heap, obj)
+            its.heap.call(again.destroy, pool)
+
+
+def test_pool_disowned(way: Way) -> None:
+    """A pool that is not recorded any more takes what it gave while it was."""
+    with things(way) as its, ops(WORLD) as world:
+        for again in AGAIN:
+            pool = its.call(again.pool).pointer
+            obj = its.alloc(Call(again.alloc, (pool,)), again.size, again.family)
+            its.heap.call("disown", pool)
+            its.release(again.free(pool), obj)
+            world.call(again.destroy, pool)
+        assert not violations(), violations()
+
+
 # What somebody else may free; a device's own memory is not among it, for want of the device.
 ELSEWHERE = (
     row("vmalloc 5000", 5000, "vmalloc", "vfree p", True),
@@ -1151,6 +1256,37 @@ def test_left_pools(way: Way) -> None:
         assert (block.left, block.reclaimed) == (left, reclaimed), f"{create}: {block}"
 
 
+def test_left_pool_again(way: Way) -> None:
+    """What is left of a pool that has gone is not given to another module's at its address."""
+    other = DROPIN if way is API else API
+    with one_cpu(), policy("left_behind", "reclaim"), things(other) as its:
+        for again in AGAIN[:2]:
+            with ops(way.module) as heap:
+                obj, pool = pool_again(again, Things(way, heap), its)
+            block = exits(way.module)[-1]
+            assert (block.left, block.reclaimed) == (1, 0), f"{again.pool}: {block}"
+            assert obj.pointer in [record.address for record in live()], f"{again.pool}: gone"
+            again.forget(its.heap, obj)
+            block = exits(way.module)[-1]
+            assert (block.left, block.late) == (0, 1), f"{again.pool}: {block}"
+            its.heap.call(again.destroy, pool)
+
+
+def test_left_foreign_pool(way: Way) -> None:
+    """Nor to another module's that gave it, who may destroy that at any time."""
+    other = DROPIN if way is API else API
+    with policy("left_behind", "reclaim"), things(other) as its:
+        for pool, alloc in (("pool", "mempool_alloc"), ("dpool", "dma_pool_alloc")):
+            with ops(way.module) as heap:
+                done = heap.call(alloc, its.number(pool))
+            block = exits(way.module)[-1]
+            assert (block.left, block.reclaimed) == (1, 0), f"{pool}: {block}"
+            free = "mempool_free p pool" if pool == "pool" else "dma_pool_free dpool p h"
+            its.call(call_of(free), Object(*done[:2], 0, "", ""))
+            block = exits(way.module)[-1]
+            assert (block.left, block.late) == (0, 1), f"{pool}: {block}"
+
+
 def test_fail_nth(way: Way) -> None:
     """fail_nth fails any function that may fail, and what it had got goes back."""
     with things(way) as its:
@@ -1278,6 +1414,8 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("a cache goes with live objects", test_cache_live),
     ("a memory pool of the module's own", test_mempool_own),
     ("an element that is a page", test_page_element),
+    ("a pool at the address of one that has gone", test_pool_again),
+    ("a pool that is not recorded any more", test_pool_disowned),
     ("what somebody else frees", test_elsewhere),
     ("pages that others hold", test_pages_held),
     ("pages that are split, and exact ones", test_pages_split),
@@ -1292,6 +1430,8 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("what is left behind of every family", test_left_behind),
     ("an interior free of a page of vmalloc()", test_interior_of_page),
     ("what is left behind of pools", test_left_pools),
+    ("what is left behind of a pool that has gone", test_left_pool_again),
+    ("what is left behind of another module's pool", test_left_foreign_pool),
     ("fail_nth", test_fail_nth),
     ("no memory, nothing recorded", test_no_memory),
     ("NULL is nothing", test_null),

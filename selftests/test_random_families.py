@@ -499,8 +499,7 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
         """Is the call one that must not do what it says?"""
         if function == "mempool_free" and isinstance(names.home, int) and \
                 self.object(names.home).kind == "own" and obj.family in KFREE:
-            # A pool that has gone may have left its address to this one.
-            return obj.family == "element" and obj.home != names.home
+            return obj.family == "element" and (obj.homeless or obj.home != names.home)
         _, means = self.way(caller, function, addr, names)
         # By kfree_rcu() memory would go rightly, and later; by kfree(), of a page, wrongly.
         return self.model.is_mismatched(obj, means) and not (

@@ -188,8 +188,8 @@ static bool mown_reclaims(struct mown_owner *owner, bool unpromised)
 
 /*
  * The address of the first record of a stripe above @addr if it is of what goes
- * back to a pool, and that is recorded, so it is there; or 0. The owner has ended:
- * a pool that is there stays.
+ * back to a pool, and that is recorded for the owner, so it is there; or 0. The owner
+ * has ended: its pool stays, as another's need not.
  */
 static unsigned long mown_settle_peek(struct mown_owner *owner,
 				      unsigned int index, unsigned long addr)
@@ -198,6 +198,7 @@ static unsigned long mown_settle_peek(struct mown_owner *owner,
 	const struct mown_record *rec;
 	const void *with = NULL;
 	unsigned long flags;
+	u64 pool = 0;
 
 	raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
 	rec = mown_tree_above(&owner->trees[index], addr);
@@ -205,10 +206,10 @@ static unsigned long mown_settle_peek(struct mown_owner *owner,
 	if (rec) {
 		parent = mown_families[rec->family].parent;
 		with = mown_record_with(rec);
+		pool = mown_record_pool(rec);
 	}
 	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
-	return with && mown_recorded_as((unsigned long)with) == parent ? addr :
-									 0;
+	return pool && mown_pool_at(with, parent, owner) == pool ? addr : 0;
 }
 
 /*

@@ -171,6 +171,7 @@ const struct mown_family_info mown_families[MOWN_NR_FAMILIES] = {
 	},
 	[MOWN_MEMPOOL] = {
 		.name = "mempool",
+		.kind = MOWN_DMA_CHILD,
 		.give_back = mown_give_mempool,
 		.may_reclaim = mown_may_mempool,
 		.parent = MOWN_MEMPOOL,
@@ -179,7 +180,7 @@ const struct mown_family_info mown_families[MOWN_NR_FAMILIES] = {
 	},
 	[MOWN_ELEMENT] = {
 		.name = "element",
-		.kind = MOWN_CHILD,
+		.kind = MOWN_DMA_CHILD,
 		.give_back = mown_give_element,
 		.may_reclaim = mown_may_element,
 		.parent = MOWN_MEMPOOL,

@@ -73,6 +73,16 @@ static const mempool_t *mown_pool_of(const struct mown_caller *caller)
 }
 
 /*
+ * Does the caller name another cache, pool or device than the object has? Where its
+ * pool was another may be by now. One that is not recorded is taken for its own.
+ */
+static bool mown_names_another(const struct mown_hold *hold)
+{
+	return hold->caller->with != mown_record_with(hold->rec) ||
+	       (hold->pool && hold->pool != mown_record_pool(hold->rec));
+}
+
+/*
  * Does the caller release the live object by a function that is not its
  * family's, or name another cache, pool, device or size than it has?
  */
@@ -90,13 +100,12 @@ bool mown_is_mismatched(const struct mown_hold *hold)
 		return rec->size < (size_t)mown_pool_of(caller)->pool_data;
 	/* Of a pool of pages it is the struct page: no memory of a slab. */
 	if (unlikely(rec->family == MOWN_ELEMENT && rec->loose))
-		return caller->family != MOWN_ELEMENT ||
-		       caller->with != mown_record_with(rec);
+		return caller->family != MOWN_ELEMENT || mown_names_another(hold);
 	if (likely(rec->family == MOWN_KMALLOC || rec->family != caller->family))
 		return false;
 	if (rec->family == MOWN_DEVM)
 		return !mown_block_is_of(rec->addr, caller);
-	if (caller->with && caller->with != mown_record_with(rec))
+	if (caller->with && mown_names_another(hold))
 		return true;
 	return caller->size && caller->size != rec->size &&
 	       !mown_is_shared_page(rec);
@@ -167,6 +176,15 @@ static void mown_hold_live(struct mown_hold *hold)
 	hold->live = hold->live && mown_may_release(hold);
 }
 
+/* The number of the pool that the caller gives something back to, or 0. */
+static u64 mown_named_pool(const struct mown_caller *caller)
+{
+	enum mown_family parent = mown_families[caller->family].parent;
+
+	return likely(parent == caller->family) ? 0 :
+	       mown_pool_at(caller->with, parent, NULL);
+}
+
 /*
  * Lock what @caller wants to release or to resize, and see what is known of it.
  * Begins an RCU read-side section, which keeps the owners when the lock is
@@ -180,6 +198,7 @@ void mown_hold(struct mown_hold *hold, const void *ptr,
 	hold->index = mown_stripe_index(hold->addr);
 	hold->caller = caller;
 	hold->stale = false;
+	hold->pool = mown_named_pool(caller);
 	rcu_read_lock();
 	hold->stripe = mown_lock(hold->index, &hold->flags);
 	do {
@@ -340,7 +359,18 @@ static void mown_ask_cache(struct mown_record *rec, const void *cache)
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 }
 
-/* The record of what belongs to another. */
+/* The number of a pool, which gets it here, or of that which an object is from. */
+static u64 mown_pool_number(enum mown_family family, const void *with)
+{
+	enum mown_family parent = mown_families[family].parent;
+	static atomic64_t last;
+
+	if (parent != family)
+		return mown_pool_at(with, parent, NULL);
+	return family == MOWN_DMA ? 0 : atomic64_inc_return(&last);
+}
+
+/* The record of what belongs to another, or of a pool. */
 static void mown_describe_child(struct mown_record *rec,
 				const struct mown_caller *caller)
 {
@@ -350,6 +380,9 @@ static void mown_describe_child(struct mown_record *rec,
 			     mempool_alloc_pages;
 	if (caller->dma)
 		*mown_record_dma(rec) = *caller->dma;
+	if (mown_families[rec->family].kind == MOWN_DMA_CHILD)
+		container_of(rec, struct mown_dma_child, child.rec)->pool =
+			mown_pool_number(rec->family, caller->with);
 	if (rec->family == MOWN_SLAB)
 		mown_ask_cache(rec, caller->with);
 }
@@ -984,6 +1017,31 @@ int mown_recorded_with(unsigned long addr, const void **with)
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return family;
+}
+
+/*
+ * The number of the pool of @family that is recorded at @pool, for @whose unless that is
+ * NULL; or 0.
+ */
+u64 mown_pool_at(const void *pool, enum mown_family family,
+		 const struct mown_owner *whose)
+{
+	unsigned long addr = (unsigned long)pool, flags;
+	unsigned int index = mown_stripe_index(addr);
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	u64 number = 0;
+
+	if (!mown_maybe_recorded(addr))
+		return 0;
+	stripe = mown_lock(index, &flags);
+	rec = mown_find(index, addr, NULL, &owner);
+	if (rec && rec->family == family && rec->state == MOWN_LIVE &&
+	    (!whose || owner == whose))
+		number = mown_record_pool(rec);
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return number;
 }
 
 /* ---- What the net sees ---- */

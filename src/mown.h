@@ -285,13 +285,17 @@ struct mown_dma {
 };
 
 /**
- * struct mown_dma_child - the record of an object that a device reaches
+ * struct mown_dma_child - the record of an object that a device reaches, of a pool, or
+ *			   of what a pool gives
  * @child: the record
  * @dma: constant
+ * @pool: the number of the pool, which no later one at its address has; 0 if there is
+ *	  none, or it was not recorded; constant
  */
 struct mown_dma_child {
 	struct mown_child child;
 	struct mown_dma dma;
+	u64 pool;
 };
 
 /* Which of these a family's records are. */
@@ -609,6 +613,13 @@ static inline const void *mown_record_with(const struct mown_record *rec)
 static inline struct mown_dma *mown_record_dma(const struct mown_record *rec)
 {
 	return &container_of(rec, struct mown_dma_child, child.rec)->dma;
+}
+
+/* The number of the pool that the object is, or is of, or 0. */
+static inline u64 mown_record_pool(const struct mown_record *rec)
+{
+	return mown_families[rec->family].kind < MOWN_DMA_CHILD ? 0 :
+	       container_of(rec, struct mown_dma_child, child.rec)->pool;
 }
 
 /*
@@ -1265,6 +1276,7 @@ struct mown_caller {
  * @flags: of the lock
  * @caller: who wants it
  * @me: the caller's owner, or NULL
+ * @pool: the number of the pool that the caller names, or 0
  * @rec: the record at @addr, or NULL
  * @owner: whose that is
  * @live: there is one, it is live, and @caller may release it
@@ -1277,6 +1289,7 @@ struct mown_hold {
 	unsigned long flags;
 	const struct mown_caller *caller;
 	struct mown_owner *me;
+	u64 pool;
 	struct mown_record *rec;
 	struct mown_owner *owner;
 	bool live;
@@ -1335,6 +1348,8 @@ int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller);
 int mown_give_up(const void *ptr, const struct mown_caller *caller);
 int mown_recorded_with(unsigned long addr, const void **with);
+u64 mown_pool_at(const void *pool, enum mown_family family,
+		 const struct mown_owner *whose);
 
 static inline int mown_recorded_as(unsigned long addr)
 {
