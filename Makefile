@@ -64,9 +64,10 @@ guest-setup:
 		sid,$(KERNEL)),--sid)$(if $(filter clang,$(KERNEL)),--cross)
 	+$(MAKE) --no-print-directory modules KDIR="$$($(vmtest) --kdir)"
 
+# One of the test modules is all that is shown.
 demo: guest-setup
 	+$(MAKE) --no-print-directory -C selftests/test_modules \
-		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR)
+		KDIR="$$($(vmtest) --kdir)" MOWN=$(CURDIR) sources=mown_test_demo.c
 	selftests/demo.sh $(KERNEL)
 
 # On another kernel than the usual one User-Mode Linux would say nothing new

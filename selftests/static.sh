@@ -147,11 +147,9 @@ check kernel-doc run_kernel_doc
 check shellcheck run_shellcheck
 check python run_python
 check litmus run_litmus
-check 'W=1' build "$copy"
+check 'W=1, sparse' build "$copy" C=1 CF=-Wsparse-error
 check 'W=1, test modules' build "$copy/selftests/test_modules" MOWN="$copy" \
 	KBUILD_EXTRA_SYMBOLS="$copy/Module.symvers"
 check 'W=1, benchmark' build "$copy/selftests/bench" MOWN="$copy" \
 	KBUILD_EXTRA_SYMBOLS="$copy/Module.symvers"
-make -s -C "$kdir" M="$copy" clean
-check 'sparse' build "$copy" C=2 CF=-Wsparse-error
 exit "$failed"
