@@ -89,6 +89,7 @@
 #include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/mempool.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mown.h>
 #include <linux/mutex.h>
@@ -403,7 +404,9 @@ static inline bool mown_in_range(const struct mown_range *range,
 static inline bool mown_in_modules(unsigned long ip)
 {
 #ifdef MODULES_VADDR
-	return ip >= MODULES_VADDR && ip < MODULES_END;
+	/* From 6.5 on arm64 has them near the kernel's image, outside of that. */
+	return (ip >= MODULES_VADDR && ip < MODULES_END) ||
+	       is_vmalloc_addr((void *)ip);
 #else
 	return true;
 #endif
