@@ -895,6 +895,23 @@ def test_pool_again(way: Way) -> None:
             its.heap.call(again.destroy, pool)
 
 
+def test_pool_offered(way: Way) -> None:
+    """What a pool that is full is offered in bulk it does not take: it is to be freed yet."""
+    if not kernel_has("mempool_free_bulk"):
+        raise Skip("no mempool_free_bulk()")
+    with things(way) as its:
+        for create in ("pool", "slabpool", "pagepool"):
+            pool = its.number(create)
+            elements = [its.heap.call("mempool_alloc", pool).pointer for _ in range(3)]
+            with change(way.module, live=-3, released_elsewhere=3, untracked=3,
+                        live_bytes=-sum(its.size(element) for element in elements)):
+                assert its.heap.call("mempool_free_bulk", pool, *elements).pointer == 0
+            with change(way.module, untracked_freed=3):
+                for element in elements:
+                    its.heap.call("mempool_free", element, pool)
+    assert not violations(), violations()
+
+
 def test_pool_disowned(way: Way) -> None:
     """A pool that is not recorded any more takes what it gave while it was."""
     with things(way) as its, ops(WORLD) as world:
@@ -1429,6 +1446,7 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("vfree in interrupts", test_vfree),
     ("what is left behind of every family", test_left_behind),
     ("an interior free of a page of vmalloc()", test_interior_of_page),
+    ("what a pool is offered in bulk", test_pool_offered),
     ("what is left behind of pools", test_left_pools),
     ("what is left behind of a pool that has gone", test_left_pool_again),
     ("what is left behind of another module's pool", test_left_foreign_pool),

@@ -1052,11 +1052,12 @@ u64 mown_pool_at(const void *pool, enum mown_family family,
 	"cannot be refused; RCU has a callback in the object, which goes with it"
 
 /*
- * See mown_observe_free() and mown_observe_rcu(), which is what @waits says. The record
- * goes with the object; if the object was released before, this free is its one real
- * free, for it had not been given back.
+ * See mown_observe_free() and mown_observe_rcu(). The record goes with the object; if the
+ * object was released before, this free is its one real free, for it had not been given
+ * back. Of what was offered another free may come, which is taken for its own.
  */
-void __mown_observe_free(unsigned long addr, unsigned long site, bool waits)
+void __mown_observe_free(unsigned long addr, unsigned long site,
+			 enum mown_seen seen)
 {
 	unsigned int index = mown_stripe_index(addr);
 	struct mown_record *rec, *mine = NULL;
@@ -1080,8 +1081,10 @@ void __mown_observe_free(unsigned long addr, unsigned long site, bool waits)
 				       MOWN_QUEUED_FREE : MOWN_ONE_FREE;
 		} else if (live) {
 			mown_seen_elsewhere(owner, rec);
+			if (seen == MOWN_SEEN_OFFERED && !rec->orphan)
+				mown_untracked_more(owner);
 		}
-		if (waits && live) {
+		if (seen == MOWN_SEEN_RCU && live) {
 			mown_not_live_any_more(owner, index, rec);
 			rec->state = MOWN_ELSEWHERE;
 			if (!MOWN_SEES_RCU_END)

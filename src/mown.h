@@ -999,6 +999,7 @@ struct mown_owner *mown_owner_next(struct mown_owner *owner);
 void mown_owner_put(struct mown_owner *owner);
 void mown_owner_sum(struct mown_owner *owner, struct mown_sums *sums);
 void mown_owner_mark(struct mown_owner *owner);
+void mown_untracked_more(struct mown_owner *owner);
 u64 mown_untracked(const struct mown_caller *caller);
 void mown_untracked_ended(u64 whose);
 struct mown_owner *mown_caller_owner(const struct mown_caller *caller);
@@ -1381,7 +1382,21 @@ bool mown_has_own_alloc(const mempool_t *pool);
 unsigned int mown_pool_frees(const mempool_t *pool);
 bool mown_is_served(const void *ptr, enum mown_family family);
 void *mown_element_track(void *ptr, gfp_t gfp, const struct mown_caller *caller);
-void __mown_observe_free(unsigned long addr, unsigned long site, bool waits);
+
+/**
+ * enum mown_seen - what somebody is seen to do with an object
+ * @MOWN_SEEN_FREED: it is freed
+ * @MOWN_SEEN_RCU: it is given to kfree_rcu()
+ * @MOWN_SEEN_OFFERED: it is offered to a pool, which may not take it
+ */
+enum mown_seen {
+	MOWN_SEEN_FREED,
+	MOWN_SEEN_RCU,
+	MOWN_SEEN_OFFERED,
+};
+
+void __mown_observe_free(unsigned long addr, unsigned long site,
+			 enum mown_seen seen);
 
 /* Where mown_kfree_erased() is. */
 extern struct mown_range mown_erased_text;
@@ -1396,7 +1411,7 @@ static inline void mown_observe_free(unsigned long addr, unsigned long site)
 {
 	if (unlikely(mown_maybe_recorded(addr)) &&
 	    !mown_in_range(&mown_erased_text, site))
-		__mown_observe_free(addr, site, false);
+		__mown_observe_free(addr, site, MOWN_SEEN_FREED);
 }
 
 /*
@@ -1407,7 +1422,7 @@ static inline void mown_observe_free(unsigned long addr, unsigned long site)
 static inline void mown_observe_rcu(unsigned long addr, unsigned long site)
 {
 	if (unlikely(mown_maybe_recorded(addr)))
-		__mown_observe_free(addr, site, true);
+		__mown_observe_free(addr, site, MOWN_SEEN_RCU);
 }
 
 /* ---- Redzones: redzone.c ---- */

@@ -169,13 +169,16 @@ static void mown_see_vfree(unsigned long ip, unsigned long parent_ip,
 }
 
 #ifdef MOWN_HAVE_KVFREE_ATOMIC
-/* A work item calls vfree(), when it may be too late. Nobody's call is redirected. */
+/* Of vmalloc()'s memory: a work item calls vfree(), when it may be too late. */
 static void mown_see_kvfree_atomic(unsigned long ip, unsigned long parent_ip,
 				   struct ftrace_ops *ops,
 				   struct ftrace_regs *fregs)
 {
-	if (!in_nmi())
-		mown_observe_free(mown_ftrace_arg(fregs, 0), parent_ip);
+	const unsigned long ptr = mown_ftrace_arg(fregs, 0);
+
+	/* Other memory is kfree()'s, which it calls. */
+	if (!in_nmi() && is_vmalloc_addr((void *)ptr))
+		mown_observe_free(ptr, parent_ip);
 }
 #endif
 
@@ -238,19 +241,27 @@ static void mown_see_pools(unsigned long ip, unsigned long parent_ip,
 }
 
 #ifdef MOWN_HAVE_POOL_BULK
-/* mempool_free_bulk(pool, elements, nr): what the pool does not keep is freed as well. */
+/*
+ * mempool_free_bulk(pool, elements, nr): how many it takes, from the first on, is not
+ * known yet; the caller keeps the others, to free them.
+ */
 static void mown_see_pool_bulk(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops,
 			       struct ftrace_regs *fregs)
 {
+	const mempool_t *pool = (void *)mown_ftrace_arg(fregs, 0);
 	void **elements = (void **)mown_ftrace_arg(fregs, 1);
 	unsigned int i, nr = mown_ftrace_arg(fregs, 2);
+	int family;
 
 	if (in_nmi())
 		return;
-	for (i = 0; i < nr; i++)
-		if (mown_recorded_as((unsigned long)elements[i]) == MOWN_ELEMENT)
-			mown_observe_free((unsigned long)elements[i], parent_ip);
+	for (i = 0; i < nr; i++) {
+		family = mown_recorded_as((unsigned long)elements[i]);
+		if (family >= 0 && mown_pool_frees(pool) & BIT(family))
+			__mown_observe_free((unsigned long)elements[i],
+					    parent_ip, MOWN_SEEN_OFFERED);
+	}
 }
 #endif
 

@@ -65,7 +65,7 @@ const char * const mown_count_help[MOWN_NR_COUNTS] = {
 	[MOWN_QUARANTINED_BYTES] = "memory they take",
 	[MOWN_RELEASED_ELSEWHERE] = "live objects freed by others than through mown: no bug as such, the kernel frees what it was given",
 	[MOWN_STALE] = "records proven wrong and dropped: frees that went unseen, no bug of the module",
-	[MOWN_UNTRACKED] = "objects for which there was no memory for a record: no bug",
+	[MOWN_UNTRACKED] = "objects for which there was no memory for a record, or that a pool may not have taken: no bug",
 	[MOWN_UNTRACKED_FREED] = "frees put down to these",
 	[MOWN_UNKNOWN_PASSED] = "frees of memory that is not recorded, passed on to the kernel: no bug as such, the kernel allocates for modules",
 	[MOWN_UNKNOWN_FREES] = "the same, refused: a bug",
@@ -214,6 +214,13 @@ struct mown_owner *mown_caller_owner(const struct mown_caller *caller)
 	       mown_owner_find(caller->mod);
 }
 
+/* An object of @owner's goes on without a record. */
+void mown_untracked_more(struct mown_owner *owner)
+{
+	atomic_long_inc(&owner->untracked);
+	mown_count(owner, MOWN_UNTRACKED);
+}
+
 /*
  * An object of the caller's goes without a record. Returns what it is known by to
  * mown_untracked_ended(): the serial of its owner, MOWN_OWNERLESS, or 0 if it is
@@ -227,8 +234,7 @@ u64 mown_untracked(const struct mown_caller *caller)
 	rcu_read_lock();
 	owner = mown_owner_find(caller->mod);
 	if (owner) {
-		atomic_long_inc(&owner->untracked);
-		mown_count(owner, MOWN_UNTRACKED);
+		mown_untracked_more(owner);
 		whose = owner->serial;
 	} else if (caller->way != MOWN_ATTACHED) {
 		atomic_long_inc(&mown_untracked_ownerless);

@@ -244,6 +244,18 @@ static noinline void op_mempool_alloc_nowait(struct op *op)
 FREE(mempool_free, PTR(0), PTR(1))
 FREE(mempool_destroy, PTR(0))
 
+/* POOL ELEMENT...: it gives how many of these the pool has taken. */
+static noinline void op_mempool_free_bulk(struct op *op)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	op->bare = true;
+	op->ptr = (void *)(unsigned long)mempool_free_bulk(PTR(0), (void **)&op->arg[1],
+							   op->nr - 1);
+#else
+	op->ptr = ERR_PTR(-EOPNOTSUPP);
+#endif
+}
+
 /* ---- Memory for each CPU ---- */
 
 #define OPS_COOKIE(nr) ((void __percpu __force *)ARG(nr))
@@ -330,6 +342,7 @@ static const struct ops_entry ops_families[] = {
 	OP(mempool_alloc_nowait),
 	OP(mempool_free),
 	OP(mempool_destroy),
+	OP(mempool_free_bulk),
 	OP(__alloc_percpu),
 	OP(__alloc_percpu_gfp),
 	OP(alloc_percpu),
