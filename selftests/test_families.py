@@ -1114,6 +1114,20 @@ def test_devm_by_hand(way: Way) -> None:
             assert heap.call("devm_krealloc", 0, addr, 500).pointer == 0
 
 
+def test_dma_deferred(way: Way) -> None:
+    """Memory of a device whose probe was put off does not keep that from its driver."""
+    with things(way) as its:
+        heap = its.heap
+        assert heap.call("link", 0, 1).pointer == 0
+        heap.call("unbind", 1)
+        assert heap.call("bind", 0).pointer != 1, "it was probed without its supplier"
+        done = heap.call("dma_alloc_coherent", 0, PAGE)
+        assert done.pointer
+        assert heap.call("bind", 1).pointer == 1
+        assert heap.call("bind", 0).pointer == 1, "the device has something at its probe"
+        heap.call("dma_free_coherent", 0, PAGE, done.pointer, done.usable)
+
+
 def test_devm_unknown(way: Way) -> None:
     """What the kernel's own devm_kmalloc() gave is the drop-in's to free, not the API's."""
     with things(way) as its:
@@ -1432,12 +1446,14 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("a memory pool of the module's own", test_mempool_own),
     ("an element that is a page", test_page_element),
     ("a pool at the address of one that has gone", test_pool_again),
+    ("what a pool is offered in bulk", test_pool_offered),
     ("a pool that is not recorded any more", test_pool_disowned),
     ("what somebody else frees", test_elsewhere),
     ("pages that others hold", test_pages_held),
     ("pages that are split, and exact ones", test_pages_split),
     ("the order of a detach", test_devres_order),
     ("devm_kfree in any order, devm_krealloc", test_devm_by_hand),
+    ("memory of a device whose probe was put off", test_dma_deferred),
     ("devm memory that is not recorded", test_devm_unknown),
     ("a device that goes while its memory is freed", test_devm_race),
     ("devm memory and unload", test_devm_unload),
@@ -1446,7 +1462,6 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("vfree in interrupts", test_vfree),
     ("what is left behind of every family", test_left_behind),
     ("an interior free of a page of vmalloc()", test_interior_of_page),
-    ("what a pool is offered in bulk", test_pool_offered),
     ("what is left behind of pools", test_left_pools),
     ("what is left behind of a pool that has gone", test_left_pool_again),
     ("what is left behind of another module's pool", test_left_foreign_pool),

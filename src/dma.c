@@ -57,12 +57,21 @@ static void mown_mark_release(struct device *dev, void *res)
 	module_put(THIS_MODULE);
 }
 
-/* A device that is being detached may be probed again: see above. */
+/*
+ * A device that is being detached may be probed again: see above. One whose probe was put
+ * off is said to be probed all the same, but has no driver.
+ */
 static bool mown_is_bound(const struct device *dev)
 {
 	enum dl_dev_state status = READ_ONCE(dev->links.status);
 
-	return status == DL_DEV_PROBING || status == DL_DEV_DRIVER_BOUND;
+	return READ_ONCE(dev->driver) &&
+	       (status == DL_DEV_PROBING || status == DL_DEV_DRIVER_BOUND);
+}
+
+static int mown_match_mark(struct device *dev, void *res, void *data)
+{
+	return ((struct mown_mark *)res)->nr == *(u64 *)data;
 }
 
 /*
@@ -105,12 +114,12 @@ static u64 mown_mark(struct device *dev, const struct mown_caller *caller,
 	__module_get(THIS_MODULE);
 	nr = mark->nr;
 	devres_add(dev, mark);
+	/* Who detaches says so first, then releases; it may have done both. */
+	if (unlikely(!mown_is_bound(dev))) {
+		devres_release(dev, mown_mark_release, mown_match_mark, &nr);
+		return 0;
+	}
 	return nr;
-}
-
-static int mown_match_mark(struct device *dev, void *res, void *data)
-{
-	return ((struct mown_mark *)res)->nr == *(u64 *)data;
 }
 
 /*

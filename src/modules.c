@@ -180,7 +180,6 @@ static void mown_module_live(struct module *mod)
 	mown_report_flush();
 	mown_names_intern_elsewhere(owner);
 	mown_quarantine_forget_sites(owner, &owner->init);
-	mown_names_intern_init(owner);
 	if (owner->attached)
 		mown_hooks_remove(mod, &owner->init);
 }

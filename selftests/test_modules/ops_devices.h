@@ -160,6 +160,12 @@ static noinline void op_bind(struct op *op)
 	op->ptr = ERR_PTR(device_attach(DEV(0)));
 }
 
+/* CONSUMER SUPPLIER: the one is probed only while the other has its driver. */
+static noinline void op_link(struct op *op)
+{
+	op->ptr = device_link_add(DEV(0), DEV(1), 0) ? NULL : ERR_PTR(-EINVAL);
+}
+
 /* ---- Memory that is freed by hand while its device goes ---- */
 
 #define OPS_RACERS 64
@@ -253,6 +259,7 @@ static const struct ops_entry ops_devices[] = {
 	OP(unbind_logged),
 	OP(log),
 	OP(bind),
+	OP(link),
 };
 
 /* ---- The devices ---- */
