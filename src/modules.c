@@ -178,6 +178,8 @@ static void mown_module_live(struct module *mod)
 	if (!owner || !owner->init.size)
 		return;
 	mown_report_flush();
+	/* What is made over after the one is found by the other. */
+	mown_names_intern_init(owner);
 	mown_names_intern_elsewhere(owner);
 	mown_quarantine_forget_sites(owner, &owner->init);
 	if (owner->attached)
@@ -204,6 +206,9 @@ static void mown_module_going(struct module *mod)
 	mutex_unlock(&mown_attach_lock);
 	if (!mine) {
 		mown_module_forget(mod, true);
+		/* What has no owner for want of memory may have marks. */
+		if (!owner)
+			mown_dma_end(mod);
 		return;
 	}
 	mown_sysfs_remove(owner);

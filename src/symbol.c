@@ -46,6 +46,13 @@ const char *mown_names_find(const struct mown_names *names, unsigned long ip)
 	return NULL;
 }
 
+/* Is that text of @owner's, which is still there? */
+static bool mown_is_text_of(const struct mown_owner *owner, unsigned long ip)
+{
+	return (!READ_ONCE(owner->exit) && mown_in_range(&owner->text, ip)) ||
+	       (!READ_ONCE(owner->init_gone) && mown_in_range(&owner->init, ip));
+}
+
 /*
  * The name that a call site of @owner's was given, or NULL. One outside of its module
  * is of an object made over to it: who has named that may have it no more. In an RCU
@@ -57,9 +64,11 @@ static const char *mown_name_given(struct mown_owner *owner, unsigned long ip)
 	struct mown_owner *other;
 
 	if (text || !atomic_long_read(&owner->counts[MOWN_TRANSFERRED_IN]) ||
-	    !mown_in_modules(ip) || mown_in_range(&owner->text, ip) ||
-	    (!READ_ONCE(owner->init_gone) && mown_in_range(&owner->init, ip)))
+	    !mown_in_modules(ip) || mown_is_text_of(owner, ip))
 		return text;
+	list_for_each_entry_rcu(other, &mown_owners, list)
+		if (mown_is_text_of(other, ip))
+			return NULL;
 	list_for_each_entry_rcu(other, &mown_owners, list) {
 		text = mown_names_find(rcu_dereference(other->names), ip);
 		if (text)
