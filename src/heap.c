@@ -664,7 +664,7 @@ void mown_claim(const struct mown_hold *hold, u32 stack,
 			WRITE_ONCE(hold->me->freed_others, true);
 	}
 	/* What stands beside that is read by everybody, and seldom written. */
-	if (unlikely(!hold->me) &&
+	if (unlikely(!hold->me) && hold->caller->way != MOWN_DEVICE &&
 	    !READ_ONCE(mown_stranger_freed) &&
 	    mown_in_modules(hold->caller->site))
 		WRITE_ONCE(mown_stranger_freed, true);
