@@ -39,12 +39,17 @@ def under_load() -> None:
                 print(f"# {number + 1} of {ROUNDS} rounds, {done()} objects, {seen} seen",
                       flush=True)
         assert not attached(), attached()
-        corrupt = read_file(f"/sys/module/{LOAD}/parameters/corrupt").strip()
-        assert corrupt == "0", f"{corrupt} objects are not what they were"
+        nothing_spoilt()
         print(f"# {ROUNDS} rounds, {done()} objects freed, {seen} of them seen", flush=True)
         assert seen, "nothing was seen"
     finally:
         rmmod(LOAD)
+
+
+def nothing_spoilt() -> None:
+    """What the load allocates is its own from then on."""
+    corrupt = read_file(f"/sys/module/{LOAD}/parameters/corrupt").strip()
+    assert corrupt == "0", f"{corrupt} objects are not what they were"
 
 
 def comes_and_goes() -> None:
@@ -59,8 +64,11 @@ def comes_and_goes() -> None:
             start = done()
             wait_for(lambda s=start: done() >= s + 500, "the load to go on")
             load_mown()
+            nothing_spoilt()
             rmmod(LOAD)
         else:
+            assert stats(LOAD)["allocated"], "nothing was seen"
+            nothing_spoilt()
             rmmod(LOAD)
             # What it allocates from its exit function's start on it frees, too
             text = [line for line in read_file("/sys/kernel/debug/mown/exits").splitlines()
