@@ -12,7 +12,8 @@ import re
 import time
 from typing import NamedTuple
 
-from ksft_mown import SYSFS, Skip, insmod, load_mown, read_file, rmmod, run_cases, write_file
+from ksft_mown import (SYSFS, Skip, insmod, load_mown, ops, read_file, rmmod, run_cases,
+                       write_file)
 
 LOCKDEP = "/proc/lockdep_stats"
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
@@ -20,6 +21,9 @@ KMEMLEAK = "/sys/kernel/debug/kmemleak"
 AGE = 5.5
 LEAKER = "mown_dropin_leak"
 LEAKED = 40
+CALLERS = ("mown_test_ops", "mown_dropin_ops")
+# More than there are records at hand
+MANY = 1000
 # How those functions of mown's begin that allocate what a module has called for
 FOR_MODULES = ("__mown_", "mown_wrap_", "mown_dma_alloc", "mown_dma_block_alloc",
                "mown_dma_pool_new")
@@ -86,6 +90,17 @@ def lockdep() -> None:
     assert match and match[1] == "1", f"{LOCKDEP} has {match}"
 
 
+def believed() -> None:
+    """A lock that reclaim takes is held: where the caller says so, mown's records are no matter."""
+    lockdep()
+    for name in CALLERS:
+        with ops(name) as heap:
+            objects = [heap.call("kmalloc_nolockdep", 64).pointer for _ in range(MANY)]
+            for addr in objects:
+                heap.call("kfree", addr)
+    lockdep()
+
+
 def finds() -> None:
     """kmemleak names what a module has left behind, though mown's records have its address."""
     before = scan()
@@ -113,9 +128,10 @@ def nothing_lost() -> None:
 
 CASES = [
     ("lockdep is on", lockdep),
+    ("lockdep is not asked where a caller says so", believed),
     ("kmemleak finds what a module leaves behind", finds),
     ("kmemleak finds nothing of mown's own", nothing_lost),
 ]
 
 if __name__ == "__main__":
-    run_cases(CASES, modules=(LEAKER,))
+    run_cases(CASES, modules=(LEAKER, *CALLERS))

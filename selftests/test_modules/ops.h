@@ -38,6 +38,7 @@
 #include <linux/platform_device.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
@@ -296,6 +297,21 @@ static noinline void op_kmalloc_nofail(struct op *op)
 	op->ptr = HEAP(kmalloc)(ARG(0), GFP_KERNEL | __GFP_NOFAIL);
 }
 
+static DEFINE_MUTEX(ops_reclaims);
+
+/* Under a lock that reclaim takes, too: who says that it is safe is to be believed. */
+static noinline void op_kmalloc_nolockdep(struct op *op)
+{
+	fs_reclaim_acquire(GFP_KERNEL);
+	mutex_lock(&ops_reclaims);
+	mutex_unlock(&ops_reclaims);
+	fs_reclaim_release(GFP_KERNEL);
+
+	mutex_lock(&ops_reclaims);
+	op->ptr = HEAP(kmalloc)(ARG(0), GFP_KERNEL | __GFP_NOLOCKDEP);
+	mutex_unlock(&ops_reclaims);
+}
+
 /* Fill @arg[1] bytes with @arg[2]. */
 static noinline void op_fill(struct op *op)
 {
@@ -388,6 +404,7 @@ static const struct ops_entry ops[] = {
 	OP(kfree_rcu_kfree),
 	OP(kfree_rcu_differs),
 	OP(kmalloc_nofail),
+	OP(kmalloc_nolockdep),
 	OP(raw_kmalloc),
 	OP(raw_kfree),
 	OP(kfree_const),
