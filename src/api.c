@@ -932,7 +932,8 @@ EXPORT_SYMBOL_GPL(__mown_devm_kfree);
  *
  * Context: Any in which kfree() may be called. @to must not go meanwhile.
  * Return: 0; -ENODEV if @to is no module under mown, -ENOENT if @ptr is no live
- *	   recorded object that may be freed. Nothing has changed then.
+ *	   recorded object that may be freed, or its module is going or being
+ *	   detached. Nothing has changed then.
  */
 int __mown_transfer(const void *ptr, struct module *to, struct module *mod,
 		    enum mown_way way)

@@ -7,7 +7,7 @@
  * there is room behind it. The kernel itself may write up to ksize() (krealloc()
  * in place, build_skb()), so objects with a redzone are resized by moving, and
  * their module is told that they end where it asked for; who clears a redzone
- * is not accused.
+ * is not accused, nor is anybody when the kernel or an attached module releases.
  */
 #include <linux/kasan.h>
 #include <linux/kfence.h>
