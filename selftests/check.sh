@@ -138,7 +138,7 @@ races()
 }
 
 # Lines that no test may cause. mown's own reports begin with "BUG: mown:", and
-# the tests provoke those on purpose.
+# the tests provoke those on purpose; KCSAN's are judged by races() above.
 crashes='Oops|general protection|kernel BUG at|WARNING: '
 crashes+='|BUG: ([^mK ]|KASAN|KFENCE|KMSAN|MAX_)'
 crashes+='|BUG [^:]+ \((Not t|T)ainted|list_(add|del) corruption|refcount_t:'

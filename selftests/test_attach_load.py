@@ -17,6 +17,12 @@ def done() -> int:
     return int(read_file(f"/sys/module/{LOAD}/parameters/done"))
 
 
+def nothing_spoilt() -> None:
+    """What the load allocates is its own from then on."""
+    corrupt = read_file(f"/sys/module/{LOAD}/parameters/corrupt").strip()
+    assert corrupt == "0", f"{corrupt} objects are not what they were"
+
+
 def under_load() -> None:
     """Nothing is lost, nobody accused, and no hook left."""
     seen = wrong = 0
@@ -44,12 +50,6 @@ def under_load() -> None:
         assert seen, "nothing was seen"
     finally:
         rmmod(LOAD)
-
-
-def nothing_spoilt() -> None:
-    """What the load allocates is its own from then on."""
-    corrupt = read_file(f"/sys/module/{LOAD}/parameters/corrupt").strip()
-    assert corrupt == "0", f"{corrupt} objects are not what they were"
 
 
 def comes_and_goes() -> None:
