@@ -18,7 +18,7 @@ from collections import Counter
 from typing import Callable, Iterator, NamedTuple
 
 from ksft_mown import (SYSFS, ExitBlock, Ktap, Live, Ops, Skip, case_log, exits, insmod, knob,
-                       live, memory, module_loaded, policy, read_file, rmmod, run_cases, stats,
+                       live, memory, module_loaded, ops, policy, read_file, rmmod, run_cases, stats,
                        unload, violations, wait_for, write_file)
 
 COUNT = 1000
@@ -430,6 +430,21 @@ def test_devm_late(way: Way) -> None:
         its.told("before, with a thousand, after the module, after the detach")
 
 
+def test_frail_device() -> None:
+    """A device goes as its memory is given back, and its release() destroys a cache."""
+    giver = "mown_test_ops"
+    with ops(giver) as heap:
+        if heap.call("frail_device").pointer:
+            raise Skip("no device can have memory of its own here")
+        insmod(API.module, kind="dma", count=1, device=f"{giver}.1")
+        rmmod(API.module)
+        block = exits(API.module)[-1]
+        assert (block.left, block.reclaimed, block.late) == (1, 1, 0), block
+        assert not os.path.exists(f"/sys/bus/platform/devices/{giver}.1"), "the device is there"
+        found = stats(giver)
+        assert (found["allocated"], found["freed"], found["live"]) == (1, 1, 0), found
+
+
 # The way back is the same for what came in by the drop-in: one of each family will do.
 MORE_OF_A_FAMILY = ("kmalloc_large", "mempool_kmalloc", "mempool_pages")
 # Of each kind of counter, and of as many families as can be freed without their handles.
@@ -448,6 +463,8 @@ for way_in in (API, DROPIN):
     ]
 CASES += [(f"reported only, {COUNT} of {kin} stay", functools.partial(test_reported, kin))
           for kin in CONTROLS]
+CASES += [("a device goes as its memory is given back, and takes a cache along",
+           test_frail_device)]
 
 if __name__ == "__main__":
     try:

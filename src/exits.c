@@ -629,6 +629,9 @@ void mown_settle(struct mown_owner *owner)
 	struct mown_exit *exit;
 	struct mown_sums sums;
 
+	/* Its knobs have gone: what holds now holds for all that it has left. */
+	WRITE_ONCE(owner->policies[MOWN_LEFT_BEHIND],
+		   mown_policy(owner, MOWN_LEFT_BEHIND));
 	if (mown_must_wait(owner))
 		async_synchronize_full();
 	rcu_barrier();
@@ -645,7 +648,10 @@ void mown_settle(struct mown_owner *owner)
 		return;
 	}
 	WRITE_ONCE(owner->exit, exit);
+	mutex_unlock(&mown_owners_lock);
+	/* A device's code may run, and destroy a cache: so not under the mutex. */
 	mown_settle_all(owner);
+	mutex_lock(&mown_owners_lock);
 	mown_owner_sum(owner, &sums);
 	exit->allocated = sums.value[MOWN_ALLOCATED];
 	exit->freed = sums.value[MOWN_FREED];

@@ -43,7 +43,8 @@
  * mown_owners_lock (mutex)
  *	The list and the hash of owners against each other's writers, an
  *	owner's names, exit blocks, and whether the net is on. Never held across
- *	the removal of a file: that waits for readers which may want the mutex.
+ *	the removal of a file: that waits for readers which may want the mutex;
+ *	nor while memory goes back to a device, whose code may want it.
  *
  * mown_history_lock (mutex; report.c)
  *	The reports kept for debugfs.

@@ -166,6 +166,59 @@ static noinline void op_link(struct op *op)
 	op->ptr = device_link_add(DEV(0), DEV(1), 0) ? NULL : ERR_PTR(-EINVAL);
 }
 
+/* ---- A device that goes with its memory, and takes a cache along ---- */
+
+static char ops_dma_memory[SZ_64K] __aligned(PAGE_SIZE);
+static struct kmem_cache *ops_dma_cache;
+static void (*ops_platform_release)(struct device *dev);
+
+static void *ops_dma_get(struct device *dev, size_t size, dma_addr_t *handle,
+			 gfp_t gfp, unsigned long attrs)
+{
+	*handle = 1;
+	return size <= sizeof(ops_dma_memory) ? ops_dma_memory : NULL;
+}
+
+/* Whoever gives it back has a hold on the device, and so is the last that has. */
+static void ops_dma_put(struct device *dev, size_t size, void *ptr,
+			dma_addr_t handle, unsigned long attrs)
+{
+	platform_device_unregister(ops_pdevs[1]);
+	ops_pdevs[1] = NULL;
+}
+
+static const struct dma_map_ops ops_dma_ops = {
+	.alloc = ops_dma_get,
+	.free = ops_dma_put,
+};
+
+static void ops_dma_release(struct device *dev)
+{
+	HEAP(kmem_cache_destroy)(ops_dma_cache);
+	ops_dma_cache = NULL;
+	ops_platform_release(dev);
+}
+
+/* Device 1 is one. */
+static noinline void op_frail_device(struct op *op)
+{
+	struct device *dev = &ops_pdevs[1]->dev;
+
+	set_dma_ops(dev, &ops_dma_ops);
+	if (get_dma_ops(dev) != &ops_dma_ops) {
+		op->ptr = ERR_PTR(-EOPNOTSUPP);
+		return;
+	}
+	ops_dma_cache = HEAP(kmem_cache_create)(KBUILD_MODNAME "_dma", 100, 0, 0,
+						NULL);
+	if (!ops_dma_cache) {
+		op->ptr = ERR_PTR(-ENOMEM);
+		return;
+	}
+	ops_platform_release = dev->release;
+	dev->release = ops_dma_release;
+}
+
 /* ---- Memory that is freed by hand while its device goes ---- */
 
 #define OPS_RACERS 64
@@ -260,6 +313,7 @@ static const struct ops_entry ops_devices[] = {
 	OP(log),
 	OP(bind),
 	OP(link),
+	OP(frail_device),
 };
 
 /* ---- The devices ---- */
