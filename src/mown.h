@@ -46,14 +46,17 @@
  *	the removal of a file: that waits for readers which may want the mutex;
  *	nor while memory goes back to a device, whose code may want it.
  *
+ * mown_intern_lock (mutex; symbol.c)
+ *	The naming of call sites whose text goes.
+ *
  * mown_history_lock (mutex; report.c)
  *	The reports kept for debugfs.
  *
- * Order: mown_attach_lock -> mown_owners_lock -> stripe->lock -> quarantine.lock,
- * rcu_cpu->lock, mown_block_lock or mown_mark_lock; a device's devres_lock ->
- * mown_block_lock; mown_history_lock -> mown_event_lock, which are innermost. No two
- * stripes are ever locked together. Under a raw lock nothing allocates, frees, prints,
- * sleeps or calls out.
+ * Order: mown_attach_lock -> mown_intern_lock -> mown_owners_lock -> stripe->lock ->
+ * quarantine.lock, rcu_cpu->lock, mown_block_lock or mown_mark_lock; a device's
+ * devres_lock -> mown_block_lock; mown_history_lock -> mown_event_lock, which are
+ * innermost. No two stripes are ever locked together. Under a raw lock nothing
+ * allocates, frees, prints, sleeps or calls out.
  *
  * Knobs, and what follows from them, are one word each, written under a mutex and read
  * without (READ_ONCE): who reads the older one goes by the knob as it was. Where that

@@ -12,6 +12,12 @@
 
 #include "mown.h"
 
+/*
+ * From the look at what call sites there are until their names are the owner's: or what
+ * one has named would be lost by another, who has looked before.
+ */
+static DEFINE_MUTEX(mown_intern_lock);
+
 struct mown_name {
 	unsigned long ip;
 	char *text;
@@ -203,6 +209,7 @@ void mown_names_intern_init(struct mown_owner *owner)
 	struct mown_names *names;
 	struct mown_sites sites = {};
 
+	mutex_lock(&mown_intern_lock);
 	/* All sites: some may have names already, of objects made over to it. */
 	if (!mown_sites_collect(owner, MOWN_SITES_ALL, NULL, &sites)) {
 		names = sites.nr ? mown_names_new(owner, &sites) : NULL;
@@ -211,6 +218,7 @@ void mown_names_intern_init(struct mown_owner *owner)
 		if (!sites.nr || names)
 			WRITE_ONCE(owner->init_named, true);
 	}
+	mutex_unlock(&mown_intern_lock);
 	mown_sites_free(&sites);
 	WRITE_ONCE(owner->init_gone, true);
 }
@@ -226,6 +234,7 @@ void mown_names_intern_elsewhere(struct mown_owner *owner)
 
 	if (!atomic_long_read(&owner->counts[MOWN_TRANSFERRED_OUT]))
 		return;
+	mutex_lock(&mown_intern_lock);
 	while ((other = mown_owner_next(other))) {
 		if (!atomic_long_read(&other->counts[MOWN_TRANSFERRED_IN]))
 			continue;
@@ -235,6 +244,7 @@ void mown_names_intern_elsewhere(struct mown_owner *owner)
 					   mown_names_new(other, &sites));
 		mown_sites_free(&sites);
 	}
+	mutex_unlock(&mown_intern_lock);
 }
 
 /*
