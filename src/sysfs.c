@@ -16,8 +16,10 @@
  * Documentation/ABI/testing/sysfs-kernel-mown describes them.
  */
 #include <linux/capability.h>
+#include <linux/completion.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
+#include <linux/refcount.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
 
@@ -55,6 +57,13 @@ struct mown_knob {
 static struct mown_dir *mown_root;
 static struct kobject *mown_modules_kobj;
 
+/*
+ * Directories that are there, and one for mown: the last release, which is code of ours,
+ * may come long after the last reference has gone (CONFIG_DEBUG_KOBJECT_RELEASE).
+ */
+static refcount_t mown_dirs = REFCOUNT_INIT(1);
+static DECLARE_COMPLETION(mown_dirs_released);
+
 static ssize_t mown_knob_show(struct kobject *kobj, struct attribute *attr,
 			      char *buf)
 {
@@ -88,9 +97,16 @@ static const struct sysfs_ops mown_knob_ops = {
 	.store = mown_knob_store,
 };
 
+static void mown_dirs_put(void)
+{
+	if (refcount_dec_and_test(&mown_dirs))
+		complete(&mown_dirs_released);
+}
+
 static void mown_dir_release(struct kobject *kobj)
 {
 	kfree(container_of(kobj, struct mown_dir, kobj));
+	mown_dirs_put();
 }
 
 #define MOWN_KNOB(_name, _mode, _show, _store)				\
@@ -409,6 +425,7 @@ static struct mown_dir *mown_dir_new(struct kobject *parent, const char *name,
 	if (!dir)
 		return NULL;
 	dir->owner = owner;
+	refcount_inc(&mown_dirs);
 	if (kobject_init_and_add(&dir->kobj, owner ? &mown_owner_type :
 						     &mown_root_type,
 				 parent, "%s", name)) {
@@ -439,21 +456,23 @@ void mown_sysfs_remove(struct mown_owner *owner)
 	owner->sysfs = NULL;
 }
 
-int mown_sysfs_init(void)
-{
-	mown_knobs_init();
-	mown_root = mown_dir_new(kernel_kobj, "mown", NULL);
-	if (!mown_root)
-		return -ENOMEM;
-	mown_modules_kobj = kobject_create_and_add("modules", &mown_root->kobj);
-	if (mown_modules_kobj)
-		return 0;
-	mown_dir_remove(mown_root);
-	return -ENOMEM;
-}
-
 void mown_sysfs_exit(void)
 {
 	kobject_put(mown_modules_kobj);
 	mown_dir_remove(mown_root);
+	mown_dirs_put();
+	wait_for_completion(&mown_dirs_released);
+}
+
+int mown_sysfs_init(void)
+{
+	mown_knobs_init();
+	mown_root = mown_dir_new(kernel_kobj, "mown", NULL);
+	if (mown_root)
+		mown_modules_kobj = kobject_create_and_add("modules",
+							   &mown_root->kobj);
+	if (mown_modules_kobj)
+		return 0;
+	mown_sysfs_exit();
+	return -ENOMEM;
 }
