@@ -25,7 +25,11 @@
 #include "mown.h"
 
 /* Of <linux/ftrace.h>, which has it only if functions can be traced. */
+struct ftrace_ops;
 struct ftrace_regs;
+
+/* net.c */
+int mown_ftrace_register(struct ftrace_ops *ops);
 
 /*
  * The names, the hooks, and the coming and going of attached owners. Taken

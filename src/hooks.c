@@ -14,7 +14,6 @@
  * and the registers that it wants are the arguments, which come without asking
  * for all of them.
  */
-#include <linux/delay.h>
 #include <linux/kallsyms.h>
 #include <linux/sort.h>
 #include <linux/stacktrace.h>
@@ -440,19 +439,6 @@ unsigned long mown_hook_calls(void)
 	return READ_ONCE(mown_try_calls);
 }
 
-/* A BPF program that traces a function makes room for us, but not at once. */
-#define MOWN_REGISTER_TRIES 20
-
-static int mown_hooks_register_ops(struct ftrace_ops *ops)
-{
-	int ret, tries = 0;
-
-	while ((ret = register_ftrace_function(ops)) == -EAGAIN &&
-	       ++tries < MOWN_REGISTER_TRIES)
-		msleep(20);
-	return ret == -EAGAIN ? -EBUSY : ret;
-}
-
 static void mown_hooks_unregister_ops(enum mown_hook_how how)
 {
 	if (!mown_hook_ops_on[how])
@@ -489,7 +475,7 @@ static int mown_hooks_register_all(void)
 	for (how = 0; !ret && how < MOWN_BY_NET; how++) {
 		if (!mown_hooks_wanted(how))
 			continue;
-		ret = mown_hooks_register_ops(&mown_hook_ops[how]);
+		ret = mown_ftrace_register(&mown_hook_ops[how]);
 		mown_hook_ops_on[how] = !ret;
 	}
 	if (ret)

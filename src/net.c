@@ -11,6 +11,7 @@
  *
  * Probes run with anything locked: see mown_observe_free().
  */
+#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -376,19 +377,32 @@ static bool mown_watch_filter(struct mown_watch *watch)
 	return true;
 }
 
+/* A BPF program that traces a function makes room for us, but not at once. */
+#define MOWN_REGISTER_TRIES 20
+
+int mown_ftrace_register(struct ftrace_ops *ops)
+{
+	int ret, tries = 0;
+
+	while ((ret = register_ftrace_function(ops)) == -EAGAIN &&
+	       ++tries < MOWN_REGISTER_TRIES)
+		msleep(20);
+	return ret == -EAGAIN ? -EBUSY : ret;
+}
+
 static bool mown_watch_register(struct mown_watch *watch)
 {
 	if (!watch->filtered)
 		watch->filtered = mown_watch_filter(watch);
 	if (!watch->filtered)
 		return false;
-	if (!register_ftrace_function(&watch->ops))
+	if (!mown_ftrace_register(&watch->ops))
 		return true;
 	/* Another may redirect it: what is only seen is seen all the same. */
 	if (!(watch->ops.flags & FTRACE_OPS_FL_IPMODIFY))
 		return false;
 	watch->ops.flags &= ~FTRACE_OPS_FL_IPMODIFY;
-	if (!register_ftrace_function(&watch->ops))
+	if (!mown_ftrace_register(&watch->ops))
 		return true;
 	/* That was not the reason. */
 	watch->ops.flags |= FTRACE_OPS_FL_IPMODIFY;
