@@ -107,7 +107,7 @@ CALLS = {
     "memdup_user": "strndup_user",
     "kvmalloc_node": "kvrealloc vmemdup_user iov_iter_get_pages_alloc2",
     "__kvmalloc_node": "kvrealloc kvmemdup vmemdup_user iov_iter_get_pages_alloc2",
-    "alloc_pages": "__get_free_pages get_free_pages get_zeroed_page alloc_pages_exact folio_alloc",
+    "alloc_pages": "__get_free_pages get_free_pages get_zeroed_page alloc_pages_exact",
     "kmemdup": "kmemdup_array",
     "kmem_cache_create_usercopy": "kmem_cache_create",
     "dma_alloc_attrs": "dmam_alloc_attrs",

@@ -55,6 +55,7 @@ MOWN_HOOK(MOWN_NOPROF(mempool_alloc), MOWN_BY_CALLER);
 /* Without nodes it is a part of its callers. */
 #ifdef CONFIG_NUMA
 MOWN_HOOK(MOWN_NOPROF(alloc_pages), MOWN_BY_CALLER);
+MOWN_HOOK(MOWN_NOPROF(folio_alloc), MOWN_BY_CALLER);
 #endif
 MOWN_HOOK(MOWN_NOPROF(__alloc_pages), MOWN_BY_CALLER);
 MOWN_HOOK(MOWN_GET_FREE_PAGES, MOWN_BY_CALLER);
@@ -109,4 +110,3 @@ MOWN_HELPER(dmam_alloc_attrs);
 MOWN_HELPER(dmam_pool_create);
 MOWN_HELPER(devm_get_free_pages);
 MOWN_HELPER(__devm_alloc_percpu);
-MOWN_HELPER(MOWN_NOPROF(folio_alloc));

@@ -42,6 +42,7 @@ noinline void mown_try(void)
 	struct mown_trial *trial = NULL;
 	void __percpu *cookie = NULL;
 	mempool_t *pool = NULL;
+	struct folio *folio = NULL;
 	struct page *page = NULL;
 	unsigned long addr = 0;
 	void *ptr = NULL, *ptrs[2];
@@ -149,6 +150,9 @@ noinline void mown_try(void)
 		TRY(__free_pages, __free_pages(page, 0));
 		__free_pages(page + 1, 0);
 	}
+	TRY_NOPROF(folio_alloc, folio = folio_alloc(GFP_KERNEL, 0));
+	if (folio)
+		folio_put(folio);
 	TRY_NOPROF(__alloc_pages, page = __alloc_pages(GFP_KERNEL, 0, node, NULL));
 	if (page)
 		__free_pages(page, 0);

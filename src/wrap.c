@@ -74,6 +74,15 @@ static struct page *mown_hooked_pages(struct page *page, gfp_t gfp,
 	return page;
 }
 
+/* The kernel's own has many callers: one for each page of the page cache. */
+static struct folio *mown_hooked_folio(struct folio *folio, gfp_t gfp,
+				       unsigned int order, unsigned long site)
+{
+	if (folio && !mown_hooked_pages(&folio->page, gfp, order, site))
+		return NULL;
+	return folio;
+}
+
 /* Each of them is an object. */
 static void *mown_hooked_exact(void *addr, size_t size, gfp_t gfp,
 			       unsigned long site)
@@ -263,6 +272,8 @@ MOWN_WRAP(void *, MOWN_NOPROF(mempool_alloc), (mempool_t *pool, gfp_t gfp), (poo
 #ifdef CONFIG_NUMA
 MOWN_WRAP(struct page *, MOWN_NOPROF(alloc_pages), (gfp_t gfp, unsigned int order),
 	  (gfp, order), mown_hooked_pages(ret, gfp, order, site))
+MOWN_WRAP(struct folio *, MOWN_NOPROF(folio_alloc), (gfp_t gfp, unsigned int order),
+	  (gfp, order), mown_hooked_folio(ret, gfp, order, site))
 #endif
 MOWN_WRAP(struct page *, MOWN_NOPROF(__alloc_pages),
 	  (gfp_t gfp, unsigned int order, int node, nodemask_t *mask),

@@ -55,6 +55,15 @@ NUMBER(__get_free_page, (void *), ops_gfp())
 NUMBER(get_zeroed_page, (void *), ops_gfp())
 NUMBER(alloc_pages_exact, (void *), ARG(0), ops_gfp())
 
+/* There is no name for it but the kernel's. */
+static noinline void op_folio_alloc(struct op *op)
+{
+	struct folio *folio = folio_alloc(ops_gfp(), ARG(0));
+
+	op->bare = true;
+	op->ptr = folio ? ops_address(&folio->page) : NULL;
+}
+
 /* An error is one of a page, too. */
 static struct page *ops_page(const struct op *op, unsigned int nr)
 {
@@ -311,6 +320,7 @@ static const struct ops_entry ops_families[] = {
 	OP(__get_free_page),
 	OP(get_zeroed_page),
 	OP(alloc_pages_exact),
+	OP(folio_alloc),
 	OP(__free_pages),
 	OP(__free_page),
 	OP(free_pages),
