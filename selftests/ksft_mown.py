@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -718,7 +719,7 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
 
     The known state: mown is loaded, every policy is auto, none of MODULES is loaded; before the
     first, no module has gone. A case during which the kernel's log shows a splat, or mown shows
-    an address in it, has failed. If NEEDS raises Skip, once mown is loaded, none is run.
+    an address in it, or a thread dies, has failed. If NEEDS raises Skip, once mown is loaded, none is run.
     """
     if os.geteuid():
         skip_all("needs root")
@@ -730,6 +731,9 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
     # Another test's modules may have left something behind, under the same names
     write_file(f"{SYSFS}/clear", "1")
     tap = Ktap([name for name, _ in cases])
+    died: list[str] = []
+    threading.excepthook = lambda why: died.append(
+        "".join(traceback.format_exception(why.exc_type, why.exc_value, why.exc_traceback)))
 
     def clean() -> None:
         unload(modules)
@@ -740,6 +744,7 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
         def guarded(func: Callable[[], None] = func) -> None:
             clean()
             CASE_MARK[:] = [dmesg_mark()]
+            died.clear()
             try:
                 func()
             finally:
@@ -747,6 +752,7 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
             log = case_log()
             found = splats(log) + raw_pointers(log)
             assert not found, "the kernel's log has:\n" + "\n".join(found)
+            assert not died, "a thread has died:\n" + "\n".join(died)
 
         tap.run(name, guarded)
     tap.finish()
