@@ -317,7 +317,7 @@ def pages() -> None:
     with plain() as heap:
         for (name, number, size) in (("alloc_pages", 2, 16384), ("alloc_pages", 0, 4096),
                                      ("__get_free_pages", 1, 8192), ("get_zeroed_page", 0, 4096),
-                                     ("folio_alloc", 1, 8192),
+                                     ("folio_alloc", 1, 8192), ("__folio_alloc_node", 1, 8192),
                                      ("alloc_pages_exact", 12288, 12288)):
             addr = heap.call(name, number).pointer
             found = (4096 if name == "alloc_pages_exact" else size, "pages", f"op_{name}")

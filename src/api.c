@@ -488,8 +488,8 @@ EXPORT_SYMBOL_GPL(__mown_kvrealloc);
  *
  * Context: Any in which ksize() may be called.
  * Return: what ksize() says, but no more than was asked for where a redzone
- *	   (policy/overflow) begins behind that. What was not asked for krealloc()
- *	   with __GFP_ZERO clears from Linux 6.13 on.
+ *	   (policy/overflow) begins behind that. What was not asked for,
+ *	   krealloc() with __GFP_ZERO may clear.
  */
 size_t __mown_ksize(const void *ptr)
 {

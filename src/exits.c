@@ -155,9 +155,11 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	struct mown_sites sites = {};
 	struct mown_exit *exit;
 	unsigned int i;
+	int err;
 
 	/* Short of memory the account names fewer sites, or none. */
-	if (mown_sites_collect(owner, MOWN_SITES_LIVE, NULL, &sites))
+	err = mown_sites_collect(owner, MOWN_SITES_LIVE, NULL, &sites);
+	if (err)
 		pr_warn("%s: no memory to name every site\n", owner->name);
 	exit = kvzalloc(struct_size(exit, site, sites.nr + 1), GFP_KERNEL);
 	if (exit) {
@@ -171,7 +173,9 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 		}
 		exit->site[i].ip = ULONG_MAX;
 		exit->site[i].family = MOWN_NR_FAMILIES;
-		mown_names_replace(owner, mown_names_new(owner, &sites));
+		/* Fewer names must not take the place of more. */
+		if (!err)
+			mown_names_replace(owner, mown_names_new(owner, &sites));
 	}
 	mown_sites_free(&sites);
 	return exit;
@@ -214,11 +218,12 @@ static unsigned long mown_settle_peek(struct mown_owner *owner,
 
 /*
  * Decide about the first record of a stripe above @addr, if it is of the rank.
- * Returns its address, 0 at the end.
+ * Returns its address, 0 at the end. A record that still holds something when its
+ * object has gone is put before @held.
  */
 static unsigned long mown_settle_next(struct mown_owner *owner,
 				      unsigned int index, unsigned long addr,
-				      unsigned int rank)
+				      unsigned int rank, struct rb_node **held)
 {
 	const struct mown_family_info *info = NULL;
 	struct mown_record *rec, *reclaim = NULL;
@@ -256,19 +261,22 @@ unlock:
 	mown_hurry_end();
 	if (reclaim && sleeps)
 		mown_give_back(reclaim);
-	if (reclaim && info->reclaimed)
-		info->reclaimed(reclaim);
-	if (reclaim)
+	if (reclaim && info->reclaimed) {
+		reclaim->node.rb_left = *held;
+		*held = &reclaim->node;
+	} else if (reclaim) {
 		mown_record_free(reclaim);
+	}
 	return addr;
 }
 
 /*
  * Every record is counted as what it is from here on; nothing is added. What
- * others belong to comes after them.
+ * others belong to comes after them. Returns the records that still hold something.
  */
-static void mown_settle_all(struct mown_owner *owner)
+static struct rb_node *mown_settle_all(struct mown_owner *owner)
 {
+	struct rb_node *held = NULL;
 	unsigned int index, rank;
 	unsigned long addr = 0;
 
@@ -278,10 +286,27 @@ static void mown_settle_all(struct mown_owner *owner)
 		for (index = 0; index < MOWN_STRIPES; index++) {
 			do {
 				addr = mown_settle_next(owner, index, addr,
-							rank);
+							rank, &held);
 				cond_resched();
 			} while (addr);
 		}
+	}
+	return held;
+}
+
+/*
+ * Let go of what records hold whose objects were given back. Not under the mutex: who
+ * is let go of last may destroy a cache, whose end wants it.
+ */
+static void mown_release_held(struct rb_node *held)
+{
+	struct mown_record *rec;
+
+	while (held) {
+		rec = mown_record_of(held);
+		held = held->rb_left;
+		mown_families[rec->family].reclaimed(rec);
+		mown_record_free(rec);
 	}
 }
 
@@ -626,6 +651,7 @@ void mown_drop(struct mown_owner *owner)
 void mown_settle(struct mown_owner *owner)
 {
 	const struct module *mod = owner->mod;
+	struct rb_node *held;
 	struct mown_exit *exit;
 	struct mown_sums sums;
 
@@ -648,10 +674,7 @@ void mown_settle(struct mown_owner *owner)
 		return;
 	}
 	WRITE_ONCE(owner->exit, exit);
-	mutex_unlock(&mown_owners_lock);
-	/* A device's code may run, and destroy a cache: so not under the mutex. */
-	mown_settle_all(owner);
-	mutex_lock(&mown_owners_lock);
+	held = mown_settle_all(owner);
 	mown_owner_sum(owner, &sums);
 	exit->allocated = sums.value[MOWN_ALLOCATED];
 	exit->freed = sums.value[MOWN_FREED];
@@ -669,6 +692,7 @@ void mown_settle(struct mown_owner *owner)
 	mown_exits_drop(READ_ONCE(mown_history_max));
 	mown_exits_sweep();
 	mutex_unlock(&mown_owners_lock);
+	mown_release_held(held);
 	mown_dma_end(mod);
 }
 

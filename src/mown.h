@@ -44,7 +44,7 @@
  *	The list and the hash of owners against each other's writers, an
  *	owner's names, exit blocks, and whether the net is on. Never held across
  *	the removal of a file: that waits for readers which may want the mutex;
- *	nor while memory goes back to a device, whose code may want it.
+ *	nor is a device let go of, whose release may.
  *
  * mown_intern_lock (mutex; symbol.c)
  *	The naming of call sites whose text goes.
@@ -545,7 +545,8 @@ struct mown_record *mown_tree_move(struct rb_root *from, struct rb_root *to,
  *	       the family's own release may be called
  * @may_reclaim: may an object that its owner has left behind be given back? NULL
  *		 if none may. Its stripe is locked.
- * @reclaimed: lets go of what that has taken hold of, when it was given back
+ * @reclaimed: lets go of what that has taken hold of, when it was given back; no
+ *	       lock is held
  * @parent: the family of what an object goes back to and cannot outlive; itself
  *	    if there is none
  * @rank: when its objects are reclaimed: those of a lower one come first

@@ -153,6 +153,9 @@ noinline void mown_try(void)
 	TRY_NOPROF(folio_alloc, folio = folio_alloc(GFP_KERNEL, 0));
 	if (folio)
 		folio_put(folio);
+	TRY_NOPROF(__folio_alloc, folio = __folio_alloc_node(GFP_KERNEL, 0, node));
+	if (folio)
+		folio_put(folio);
 	TRY_NOPROF(__alloc_pages, page = __alloc_pages(GFP_KERNEL, 0, node, NULL));
 	if (page)
 		__free_pages(page, 0);

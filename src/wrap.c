@@ -278,6 +278,9 @@ MOWN_WRAP(struct folio *, MOWN_NOPROF(folio_alloc), (gfp_t gfp, unsigned int ord
 MOWN_WRAP(struct page *, MOWN_NOPROF(__alloc_pages),
 	  (gfp_t gfp, unsigned int order, int node, nodemask_t *mask),
 	  (gfp, order, node, mask), mown_hooked_pages(ret, gfp, order, site))
+MOWN_WRAP(struct folio *, MOWN_NOPROF(__folio_alloc),
+	  (gfp_t gfp, unsigned int order, int node, nodemask_t *mask),
+	  (gfp, order, node, mask), mown_hooked_folio(ret, gfp, order, site))
 MOWN_WRAP(unsigned long, MOWN_GET_FREE_PAGES,
 	  (gfp_t gfp, unsigned int order), (gfp, order),
 	  mown_hooked((void *)ret, __mown_order_size(order), gfp, MOWN_PAGES,

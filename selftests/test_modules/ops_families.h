@@ -55,13 +55,21 @@ NUMBER(__get_free_page, (void *), ops_gfp())
 NUMBER(get_zeroed_page, (void *), ops_gfp())
 NUMBER(alloc_pages_exact, (void *), ARG(0), ops_gfp())
 
-/* There is no name for it but the kernel's. */
-static noinline void op_folio_alloc(struct op *op)
+/* There is no name for these but the kernel's. */
+static void ops_folio(struct op *op, struct folio *folio)
 {
-	struct folio *folio = folio_alloc(ops_gfp(), ARG(0));
-
 	op->bare = true;
 	op->ptr = folio ? ops_address(&folio->page) : NULL;
+}
+
+static noinline void op_folio_alloc(struct op *op)
+{
+	ops_folio(op, folio_alloc(ops_gfp(), ARG(0)));
+}
+
+static noinline void op___folio_alloc_node(struct op *op)
+{
+	ops_folio(op, __folio_alloc_node(ops_gfp(), ARG(0), numa_mem_id()));
 }
 
 /* An error is one of a page, too. */
@@ -321,6 +329,7 @@ static const struct ops_entry ops_families[] = {
 	OP(get_zeroed_page),
 	OP(alloc_pages_exact),
 	OP(folio_alloc),
+	OP(__folio_alloc_node),
 	OP(__free_pages),
 	OP(__free_page),
 	OP(free_pages),
