@@ -569,9 +569,6 @@ struct mown_family_info {
 	bool whole;
 };
 
-/* Ranks there are. */
-#define MOWN_NR_RANKS 3
-
 extern const struct mown_family_info mown_families[MOWN_NR_FAMILIES];
 void mown_give_back(const struct mown_record *rec);
 bool mown_may_vmalloc(const struct mown_record *rec);
