@@ -456,30 +456,35 @@ def transfer_left_behind() -> None:
 
 
 def transfer_children() -> None:
-    """A cache or a pool stays, though its module goes, that another has something live of."""
+    """Caches and pools stay, though their module goes, of which another has something."""
     with ops(DROPIN) as taker:
         with ops(API) as giver:
             module = taker.call("this_module").pointer
-            idle, cache, below = (giver.call("kmem_cache_create", size).pointer
-                                  for size in (72, 200, 104))
+            idle, cache, below, under, beneath = (
+                giver.call("kmem_cache_create", size).pointer for size in (72, 200, 104, 136, 168))
             pool = giver.call("mempool_create_slab_pool", 2, below).pointer
             obj = giver.call("kmem_cache_alloc", cache).pointer
             element = giver.call("mempool_alloc", pool).pointer
-            for addr in (obj, element):
+            moved = giver.call("mempool_create_slab_pool", 2, under).pointer
+            for addr in (obj, element, moved):
                 assert giver.call("transfer", addr, module).pointer == 0
-        # But for the one that nobody has anything of
+            made = taker.call("mempool_create_slab_pool", 2, beneath).pointer
+        # All but the one that nobody has anything of
         block = exits(API)[-1]
-        assert (block.left, block.reclaimed) == (4, 1), f"{block}"
-        assert idle not in [record.address for record in live()], "it is there"
-        assert len(live(DROPIN)) == 2, live(DROPIN)
+        assert (block.left, block.reclaimed) == (6, 1), f"{block}"
+        found = {record.address for record in live()}
+        assert not found & {idle}, "it is there"
+        assert found >= {cache, below, under, beneath, pool}, f"{found}"
+        assert len(live(DROPIN)) == 4, live(DROPIN)
         taker.call("kmem_cache_free", obj, cache)
         taker.call("mempool_free", element, pool)
+        for addr in (pool, moved, made):
+            taker.call("mempool_destroy", addr)
         assert stats(DROPIN)["live"] == 0, stats(DROPIN)
-        taker.call("mempool_destroy", pool)
-        for addr in (cache, below):
+        for addr in (cache, below, under, beneath):
             taker.call("kmem_cache_destroy", addr)
         block = exits(API)[-1]
-        assert (block.left, block.reclaimed, block.late) == (1, 1, 3), f"{block}"
+        assert (block.left, block.reclaimed, block.late) == (1, 1, 5), f"{block}"
 
 
 def disown() -> None:
@@ -583,7 +588,7 @@ CASES = [
     ("a checkpoint, and what came since", checkpoint),
     ("an object made over to another module", transfer),
     ("left behind by the module it was made over to", transfer_left_behind),
-    ("what it belongs to is left behind by the module that made it over", transfer_children),
+    ("caches and pools left behind of which others have something", transfer_children),
     ("an object given to the kernel", disown),
     ("history", history),
     ("clear", clear_forgets),

@@ -216,89 +216,35 @@ static unsigned long mown_settle_peek(struct mown_owner *owner,
 	return pool && mown_pool_at(with, parent, owner) == pool ? addr : 0;
 }
 
-/* An object of @owner's is left behind and stays; its stripe is locked. */
-static void mown_settle_orphan(struct mown_owner *owner, struct mown_record *rec)
+/*
+ * An object of @owner's is left behind and stays; its stripe is locked. Returns what it
+ * needs to stay as well, of @family, where that might be given back; or NULL. Pages of
+ * a pool may have gone by their count, and do not need it.
+ */
+static const void *mown_settle_orphan(struct mown_owner *owner,
+				      struct mown_record *rec,
+				      enum mown_family *family)
 {
 	rec->orphan = true;
 	mown_exit_add(owner->exit, rec, 1);
+	return mown_reclaims(owner, false) && !rec->loose ?
+	       mown_record_needs(rec, family) : NULL;
 }
-
-/* What @owner has left at @addr, of @family, is still needed, if it is there. */
-static void mown_settle_keep(struct mown_owner *owner, const void *addr,
-			     enum mown_family family)
-{
-	unsigned int index = mown_stripe_index((unsigned long)addr);
-	const mempool_t *pool = addr;
-	const void *cache = NULL;
-	struct mown_record *rec;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&mown_stripes[index].lock, flags);
-	rec = mown_tree_find(&owner->trees[index], (unsigned long)addr);
-	if (rec && rec->family == family && rec->state == MOWN_LIVE &&
-	    !rec->orphan) {
-		mown_settle_orphan(owner, rec);
-		if (family == MOWN_MEMPOOL && pool->alloc == mempool_alloc_slab)
-			cache = pool->pool_data;
-	}
-	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
-	if (cache)
-		mown_settle_keep(owner, cache, MOWN_CACHE);
-}
-
-/* The caches and pools that @owner has left must not go before what is of them. */
-static void mown_settle_keep_parents(struct mown_owner *owner)
-{
-	struct mown_copy copies[MOWN_COPIES];
-	struct mown_cursor cursor;
-	enum mown_family parent;
-	struct mown_owner *other;
-	unsigned int i, nr;
-
-	lockdep_assert_held(&mown_owners_lock);
-	list_for_each_entry(other, &mown_owners, list) {
-		cursor = (struct mown_cursor) {};
-		while ((nr = mown_owner_copy(other, &cursor, copies,
-					     MOWN_COPIES))) {
-			for (i = 0; i < nr; i++) {
-				parent = copies[i].family == MOWN_SLAB ?
-					 MOWN_CACHE :
-					 mown_families[copies[i].family].parent;
-				if (copies[i].live && parent != copies[i].family)
-					mown_settle_keep(owner, copies[i].with,
-							 parent);
-			}
-			cond_resched();
-		}
-	}
-}
-
-/**
- * struct mown_settling - an owner's end, as far as it is
- * @owner: whose
- * @rank: of what is decided about now
- * @more: something of a higher one is there
- * @held: records that still hold something though their objects have gone, by
- *	  their nodes' left
- */
-struct mown_settling {
-	struct mown_owner *owner;
-	unsigned int rank;
-	bool more;
-	struct rb_node *held;
-};
 
 /*
  * Decide about the first record of a stripe above @addr, if it is of the rank.
- * Returns its address, 0 at the end.
+ * Returns its address, 0 at the end. A record that still holds something when its
+ * object has gone is put before @held.
  */
-static unsigned long mown_settle_next(struct mown_settling *s,
-				      unsigned int index, unsigned long addr)
+static unsigned long mown_settle_next(struct mown_owner *owner,
+				      unsigned int index, unsigned long addr,
+				      unsigned int rank, struct rb_node **held)
 {
-	struct mown_owner *owner = s->owner;
 	const struct mown_family_info *info = NULL;
 	struct mown_record *rec, *reclaim = NULL;
+	const void *needs = NULL;
 	unsigned long flags, pooled;
+	enum mown_family family;
 	bool sleeps = false;
 
 	pooled = mown_settle_peek(owner, index, addr);
@@ -308,19 +254,15 @@ static unsigned long mown_settle_next(struct mown_settling *s,
 	addr = rec ? rec->addr : 0;
 	if (rec)
 		info = &mown_families[rec->family];
-	if (!rec || rec->state != MOWN_LIVE || rec->orphan)
-		goto unlock;
-	if (info->rank > s->rank)
-		s->more = true;
-	if (info->rank != s->rank)
+	if (!rec || rec->state != MOWN_LIVE || info->rank != rank)
 		goto unlock;
 	if (!info->may_reclaim || !mown_reclaims(owner, rec->unpromised) ||
-	    (info->parent != rec->family && pooled != addr)) {
-		mown_settle_orphan(owner, rec);
+	    rec->lent || (info->parent != rec->family && pooled != addr)) {
+		needs = mown_settle_orphan(owner, rec, &family);
 	} else if (!mown_class_fits(rec)) {
 		mown_drop_stale(owner, index, rec);
 	} else if (!info->may_reclaim(rec)) {
-		mown_settle_orphan(owner, rec);
+		needs = mown_settle_orphan(owner, rec, &family);
 	} else {
 		mown_exit_add(owner->exit, rec, 1);
 		WRITE_ONCE(owner->exit->reclaimed, owner->exit->reclaimed + 1);
@@ -329,14 +271,16 @@ static unsigned long mown_settle_next(struct mown_settling *s,
 	}
 unlock:
 	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
+	if (needs)
+		mown_lend(needs, family, NULL);
 	if (reclaim && !sleeps)
 		mown_give_back(reclaim);
 	mown_hurry_end();
 	if (reclaim && sleeps)
 		mown_give_back(reclaim);
 	if (reclaim && info->reclaimed) {
-		reclaim->node.rb_left = s->held;
-		s->held = &reclaim->node;
+		reclaim->node.rb_left = *held;
+		*held = &reclaim->node;
 	} else if (reclaim) {
 		mown_record_free(reclaim);
 	}
@@ -349,24 +293,22 @@ unlock:
  */
 static struct rb_node *mown_settle_all(struct mown_owner *owner)
 {
-	struct mown_settling s = { .owner = owner, .more = true };
+	struct rb_node *held = NULL;
+	unsigned int index, rank;
 	unsigned long addr = 0;
-	unsigned int index;
 
-	for (; s.more; s.rank++) {
+	for (rank = 0; rank < MOWN_NR_RANKS; rank++) {
 		/* What is on its way out of a quarantine has gone after this. */
 		synchronize_rcu();
-		if (s.rank == 1)
-			mown_settle_keep_parents(owner);
-		s.more = false;
 		for (index = 0; index < MOWN_STRIPES; index++) {
 			do {
-				addr = mown_settle_next(&s, index, addr);
+				addr = mown_settle_next(owner, index, addr,
+							rank, &held);
 				cond_resched();
 			} while (addr);
 		}
 	}
-	return s.held;
+	return held;
 }
 
 /*

@@ -335,56 +335,86 @@ static enum mown_admission mown_insert(struct mown_record *rec, gfp_t gfp,
 	return why;
 }
 
-/*
- * What is said of the objects of a cache when it is created. Only of one that is
- * recorded is it known when it goes: no object of others may wait.
- */
-static void mown_ask_cache(struct mown_record *rec, const void *cache)
+/* What the object of @rec is from, and must not outlive, of @family; or NULL. */
+const void *mown_record_needs(const struct mown_record *rec,
+			      enum mown_family *family)
 {
-	unsigned long addr = (unsigned long)cache, flags;
-	unsigned int index = mown_stripe_index(addr);
-	struct mown_record *at = NULL;
+	const mempool_t *pool = (const mempool_t *)rec->addr;
+
+	if (rec->family == MOWN_SLAB || rec->family == MOWN_MEMPOOL)
+		*family = MOWN_CACHE;
+	else
+		*family = mown_families[rec->family].parent;
+	if (rec->family == MOWN_MEMPOOL)
+		return pool->alloc == mempool_alloc_slab ? pool->pool_data :
+							   NULL;
+	return *family == rec->family ? NULL : mown_record_with(rec);
+}
+
+/* The record of @family at @ptr, if there is one and it is live; or NULL. */
+static struct mown_record *mown_find_live(const void *ptr,
+					  enum mown_family family,
+					  struct mown_owner **owner)
+{
+	unsigned long addr = (unsigned long)ptr;
+	struct mown_record *rec = NULL;
+
+	if (*mown_filter_slot(addr))
+		rec = mown_find(mown_stripe_index(addr), addr, NULL, owner);
+	return rec && rec->family == family && rec->state == MOWN_LIVE ? rec :
+									 NULL;
+}
+
+/*
+ * What is known of the cache or the pool that the object of @rec is from, which is to be
+ * @user's: the number of a pool, and what was said of the objects of a cache when it
+ * was created. Only of one that is recorded is it known when it goes: no object of
+ * others may wait.
+ */
+static u64 mown_ask_parent(struct mown_record *rec, const struct module *user)
+{
+	enum mown_family family;
+	const void *parent = mown_record_needs(rec, &family);
 	struct mown_stripe *stripe;
 	struct mown_owner *owner;
+	struct mown_record *at;
+	unsigned long flags;
+	u64 pool = 0;
 
-	stripe = mown_lock(index, &flags);
-	if (*mown_filter_slot(addr))
-		at = mown_find(index, addr, NULL, &owner);
-	if (at && at->family == MOWN_CACHE && at->state == MOWN_LIVE) {
-		rec->no_wait |= at->no_wait;
-		rec->no_poison |= at->no_poison;
-	} else {
-		rec->no_wait = true;
+	if (!parent)
+		return 0;
+	stripe = mown_lock(mown_stripe_index((unsigned long)parent), &flags);
+	at = mown_find_live(parent, family, &owner);
+	if (at && owner->mod != user)
+		at->lent = true;
+	if (at)
+		pool = mown_record_pool(at);
+	if (rec->family == MOWN_SLAB) {
+		rec->no_wait |= !at || at->no_wait;
+		rec->no_poison |= at && at->no_poison;
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	return pool;
 }
 
-/* The number of a pool, which gets it here, or of that which an object is from. */
-static u64 mown_pool_number(enum mown_family family, const void *with)
-{
-	enum mown_family parent = mown_families[family].parent;
-	static atomic64_t last;
-
-	if (parent != family)
-		return mown_pool_at(with, parent, NULL);
-	return family == MOWN_DMA ? 0 : atomic64_inc_return(&last);
-}
-
-/* The record of what belongs to another, or of a pool. */
+/* The record of what belongs to another, or of a pool, which gets its number. */
 static void mown_describe_child(struct mown_record *rec,
 				const struct mown_caller *caller)
 {
+	static atomic64_t last;
+	u64 pool;
+
 	container_of(rec, struct mown_child, rec)->with = caller->with;
 	if (rec->family == MOWN_ELEMENT)
 		rec->loose = ((const mempool_t *)caller->with)->alloc ==
 			     mempool_alloc_pages;
 	if (caller->dma)
 		*mown_record_dma(rec) = *caller->dma;
+	pool = mown_ask_parent(rec, caller->mod);
+	if (rec->family == MOWN_MEMPOOL || rec->family == MOWN_DMA_POOL)
+		pool = atomic64_inc_return(&last);
 	if (mown_families[rec->family].kind == MOWN_DMA_CHILD)
-		container_of(rec, struct mown_dma_child, child.rec)->pool =
-			mown_pool_number(rec->family, caller->with);
-	if (rec->family == MOWN_SLAB)
-		mown_ask_cache(rec, caller->with);
+		container_of(rec, struct mown_dma_child, child.rec)->pool = pool;
 }
 
 /* mown_insert() for that. Who has its cache forgotten waits for it to be there. */
@@ -935,8 +965,10 @@ void mown_moved(const struct mown_caller *caller)
 int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller)
 {
+	const void *needs = NULL;
 	struct mown_owner *taker;
 	struct mown_record *stale;
+	enum mown_family family;
 	struct mown_hold hold;
 	int ret = 0;
 
@@ -963,8 +995,12 @@ int mown_move_owner(const void *ptr, const struct module *to,
 	hold.rec->unpromised |= !READ_ONCE(taker->promised);
 	mown_count(hold.owner, MOWN_TRANSFERRED_OUT);
 	mown_count(taker, MOWN_TRANSFERRED_IN);
+	needs = mown_record_needs(hold.rec, &family);
 unlock:
 	mown_unlock(&hold);
+	/* Whose it is waits for RCU before it is settled, unless that is lent by now. */
+	if (needs)
+		mown_lend(needs, family, taker);
 	rcu_read_unlock();
 	return ret;
 }
@@ -1027,7 +1063,6 @@ u64 mown_pool_at(const void *pool, enum mown_family family,
 		 const struct mown_owner *whose)
 {
 	unsigned long addr = (unsigned long)pool, flags;
-	unsigned int index = mown_stripe_index(addr);
 	struct mown_stripe *stripe;
 	struct mown_owner *owner;
 	struct mown_record *rec;
@@ -1035,13 +1070,31 @@ u64 mown_pool_at(const void *pool, enum mown_family family,
 
 	if (!mown_maybe_recorded(addr))
 		return 0;
-	stripe = mown_lock(index, &flags);
-	rec = mown_find(index, addr, NULL, &owner);
-	if (rec && rec->family == family && rec->state == MOWN_LIVE &&
-	    (!whose || owner == whose))
+	stripe = mown_lock(mown_stripe_index(addr), &flags);
+	rec = mown_find_live(pool, family, &owner);
+	if (rec && (!whose || owner == whose))
 		number = mown_record_pool(rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return number;
+}
+
+/*
+ * The cache or the pool at @parent, if it is recorded, has something that is @user's, or,
+ * if that is NULL, that stays when its own module goes.
+ */
+void mown_lend(const void *parent, enum mown_family family,
+	       const struct mown_owner *user)
+{
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	unsigned long flags;
+
+	stripe = mown_lock(mown_stripe_index((unsigned long)parent), &flags);
+	rec = mown_find_live(parent, family, &owner);
+	if (rec && owner != user)
+		rec->lent = true;
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 }
 
 /* ---- What the net sees ---- */

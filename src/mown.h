@@ -197,6 +197,8 @@ enum mown_state {
  *	     mapped by user space; of a cache, what holds for its objects
  * @no_poison: not to be written to when it is released; likewise
  * @orphan: counted as left behind by its owner, which has gone
+ * @lent: a cache or a pool of which others have, or had, something, or of which
+ *	  something stays: it is not given back
  * @bits: all of these
  *
  * All but @freed is under the stripe's lock. One cache line on 64-bit.
@@ -227,6 +229,7 @@ struct mown_record {
 			u16 unpromised:1;
 			u16 no_wait:1;
 			u16 no_poison:1;
+			u16 lent:1;
 		};
 		u16 bits;
 	};
@@ -568,6 +571,9 @@ struct mown_family_info {
 	bool poison;
 	bool whole;
 };
+
+/* Ranks there are. */
+#define MOWN_NR_RANKS 3
 
 extern const struct mown_family_info mown_families[MOWN_NR_FAMILIES];
 void mown_give_back(const struct mown_record *rec);
@@ -1356,6 +1362,10 @@ int mown_give_up(const void *ptr, const struct mown_caller *caller);
 int mown_recorded_with(unsigned long addr, const void **with);
 u64 mown_pool_at(const void *pool, enum mown_family family,
 		 const struct mown_owner *whose);
+const void *mown_record_needs(const struct mown_record *rec,
+			      enum mown_family *family);
+void mown_lend(const void *parent, enum mown_family family,
+	       const struct mown_owner *user);
 
 static inline int mown_recorded_as(unsigned long addr)
 {
