@@ -487,6 +487,35 @@ def transfer_children() -> None:
         assert (block.left, block.reclaimed, block.late) == (1, 1, 5), f"{block}"
 
 
+def transfer_parents() -> None:
+    """So do those that were made over without what is of them, or that the kernel has of."""
+    with policy("left_behind", "reclaim"):
+        with ops(API) as giver:
+            with ops(DROPIN) as taker:
+                module = taker.call("this_module").pointer
+                cache, below = (giver.call("kmem_cache_create", size).pointer
+                                for size in (200, 104))
+                pool = giver.call("mempool_create_slab_pool", 2, below).pointer
+                obj = giver.call("kmem_cache_alloc", cache).pointer
+                element = giver.call("mempool_alloc", pool).pointer
+                for addr in (cache, pool):
+                    assert giver.call("transfer", addr, module).pointer == 0
+            block = exits(DROPIN)[-1]
+            assert (block.left, block.reclaimed) == (2, 0), f"{block}"
+            giver.call("kmem_cache_free", obj, cache)
+            giver.call("mempool_free", element, pool)
+            giver.call("mempool_destroy", pool)
+            giver.call("kmem_cache_destroy", cache)
+            given = giver.call("kmem_cache_alloc", below).pointer
+            assert giver.call("disown", given).pointer == 0
+        block = exits(API)[-1]
+        assert (block.left, block.reclaimed) == (1, 0), f"{block}"
+        with ops(DROPIN) as taker:
+            taker.call("raw_kfree", given)
+            taker.call("kmem_cache_destroy", below)
+        assert exits(API)[-1].late == 1, exits(API)[-1]
+
+
 def disown() -> None:
     """A disowned object is the kernel's: left behind by nobody, and free to be freed."""
     with ops(API) as heap:
@@ -589,6 +618,7 @@ CASES = [
     ("an object made over to another module", transfer),
     ("left behind by the module it was made over to", transfer_left_behind),
     ("caches and pools left behind of which others have something", transfer_children),
+    ("and those that change hands themselves", transfer_parents),
     ("an object given to the kernel", disown),
     ("history", history),
     ("clear", clear_forgets),

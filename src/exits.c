@@ -227,8 +227,10 @@ static const void *mown_settle_orphan(struct mown_owner *owner,
 {
 	rec->orphan = true;
 	mown_exit_add(owner->exit, rec, 1);
-	return mown_reclaims(owner, false) && !rec->loose ?
-	       mown_record_needs(rec, family) : NULL;
+	if (!mown_reclaims(owner, false) ||
+	    (rec->family == MOWN_ELEMENT && rec->loose))
+		return NULL;
+	return mown_record_needs(rec, family);
 }
 
 /*
@@ -244,7 +246,7 @@ static unsigned long mown_settle_next(struct mown_owner *owner,
 	struct mown_record *rec, *reclaim = NULL;
 	const void *needs = NULL;
 	unsigned long flags, pooled;
-	enum mown_family family;
+	enum mown_family family = MOWN_NR_FAMILIES;
 	bool sleeps = false;
 
 	pooled = mown_settle_peek(owner, index, addr);
@@ -271,8 +273,7 @@ static unsigned long mown_settle_next(struct mown_owner *owner,
 	}
 unlock:
 	raw_spin_unlock_irqrestore(&mown_stripes[index].lock, flags);
-	if (needs)
-		mown_lend(needs, family, NULL);
+	mown_lend(needs, family, NULL);
 	if (reclaim && !sleeps)
 		mown_give_back(reclaim);
 	mown_hurry_end();

@@ -335,20 +335,20 @@ static enum mown_admission mown_insert(struct mown_record *rec, gfp_t gfp,
 	return why;
 }
 
-/* What the object of @rec is from, and must not outlive, of @family; or NULL. */
-const void *mown_record_needs(const struct mown_record *rec,
-			      enum mown_family *family)
+/* What the object at @ptr is from, and must not outlive, of family @of; or NULL. */
+const void *mown_needs(enum mown_family family, const void *ptr,
+		       const void *with, enum mown_family *of)
 {
-	const mempool_t *pool = (const mempool_t *)rec->addr;
+	const mempool_t *pool = ptr;
 
-	if (rec->family == MOWN_SLAB || rec->family == MOWN_MEMPOOL)
-		*family = MOWN_CACHE;
+	if (family == MOWN_SLAB || family == MOWN_MEMPOOL)
+		*of = MOWN_CACHE;
 	else
-		*family = mown_families[rec->family].parent;
-	if (rec->family == MOWN_MEMPOOL)
+		*of = mown_families[family].parent;
+	if (family == MOWN_MEMPOOL)
 		return pool->alloc == mempool_alloc_slab ? pool->pool_data :
 							   NULL;
-	return *family == rec->family ? NULL : mown_record_with(rec);
+	return *of == family ? NULL : with;
 }
 
 /* The record of @family at @ptr, if there is one and it is live; or NULL. */
@@ -363,6 +363,37 @@ static struct mown_record *mown_find_live(const void *ptr,
 		rec = mown_find(mown_stripe_index(addr), addr, NULL, owner);
 	return rec && rec->family == family && rec->state == MOWN_LIVE ? rec :
 									 NULL;
+}
+
+/*
+ * The cache or the pool at @parent, if it is recorded, has something that is @user's, or,
+ * if that is NULL, that stays when its own module goes. NULL is allowed.
+ */
+void mown_lend(const void *parent, enum mown_family family,
+	       const struct mown_owner *user)
+{
+	struct mown_stripe *stripe;
+	struct mown_owner *owner;
+	struct mown_record *rec;
+	unsigned long flags;
+
+	if (!parent)
+		return;
+	stripe = mown_lock(mown_stripe_index((unsigned long)parent), &flags);
+	rec = mown_find_live(parent, family, &owner);
+	if (rec && owner != user)
+		rec->lent = true;
+	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+}
+
+/* So has what the object is from, at @ptr, which goes on without a record. */
+static void mown_lend_for(enum mown_family family, const void *ptr,
+			  const void *with)
+{
+	enum mown_family of;
+	const void *needs = mown_needs(family, ptr, with, &of);
+
+	mown_lend(needs, of, NULL);
 }
 
 /*
@@ -385,7 +416,7 @@ static u64 mown_ask_parent(struct mown_record *rec, const struct module *user)
 		return 0;
 	stripe = mown_lock(mown_stripe_index((unsigned long)parent), &flags);
 	at = mown_find_live(parent, family, &owner);
-	if (at && owner->mod != user)
+	if (at && !at->lent && owner->mod != user)
 		at->lent = true;
 	if (at)
 		pool = mown_record_pool(at);
@@ -394,6 +425,9 @@ static u64 mown_ask_parent(struct mown_record *rec, const struct module *user)
 		rec->no_poison |= at && at->no_poison;
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	/* From here on the pool itself is not asked: it may be gone. */
+	if (!at && rec->family == MOWN_ELEMENT)
+		mown_lend_for(MOWN_MEMPOOL, parent, NULL);
 	return pool;
 }
 
@@ -446,7 +480,10 @@ static noinline void mown_trace_alloc(const void *ptr, size_t size,
 	rcu_read_unlock();
 }
 
-/* No record: what a device frees, no call of its owner's does. */
+/*
+ * No record: what a device frees, no call of its owner's does; and when what it is from
+ * is left behind, nobody knows that it is there.
+ */
 static void mown_go_untracked(void *ptr, enum mown_family family,
 			      const struct mown_caller *caller)
 {
@@ -454,6 +491,7 @@ static void mown_go_untracked(void *ptr, enum mown_family family,
 
 	if (family == MOWN_DEVM)
 		mown_block_untracked((unsigned long)ptr, whose);
+	mown_lend_for(family, ptr, caller->with);
 }
 
 /*
@@ -965,10 +1003,10 @@ void mown_moved(const struct mown_caller *caller)
 int mown_move_owner(const void *ptr, const struct module *to,
 		    const struct mown_caller *caller)
 {
+	enum mown_family family = MOWN_NR_FAMILIES;
 	const void *needs = NULL;
 	struct mown_owner *taker;
 	struct mown_record *stale;
-	enum mown_family family;
 	struct mown_hold hold;
 	int ret = 0;
 
@@ -992,6 +1030,9 @@ int mown_move_owner(const void *ptr, const struct module *to,
 	mown_raise_max_size(taker, hold.rec, mown_class_size(hold.rec));
 	/* It is new here, and reclaimed only if the taker has promised, too. */
 	hold.rec->marked = false;
+	/* What is from it need not come along. */
+	if (mown_families[hold.rec->family].rank)
+		hold.rec->lent = true;
 	hold.rec->unpromised |= !READ_ONCE(taker->promised);
 	mown_count(hold.owner, MOWN_TRANSFERRED_OUT);
 	mown_count(taker, MOWN_TRANSFERRED_IN);
@@ -999,8 +1040,7 @@ int mown_move_owner(const void *ptr, const struct module *to,
 unlock:
 	mown_unlock(&hold);
 	/* Whose it is waits for RCU before it is settled, unless that is lent by now. */
-	if (needs)
-		mown_lend(needs, family, taker);
+	mown_lend(needs, family, taker);
 	rcu_read_unlock();
 	return ret;
 }
@@ -1011,16 +1051,20 @@ unlock:
  */
 int mown_give_up(const void *ptr, const struct mown_caller *caller)
 {
+	enum mown_family family = MOWN_NR_FAMILIES;
+	const void *needs = NULL;
 	struct mown_hold hold;
 
 	mown_hold(&hold, ptr, caller);
 	if (hold.live) {
+		needs = mown_record_needs(hold.rec, &family);
 		if (hold.rec->orphan)
 			mown_orphan_freed(hold.owner, hold.rec);
 		mown_count(hold.owner, MOWN_DISOWNED);
 		mown_forget(hold.owner, hold.index, hold.rec);
 	}
 	mown_unlock(&hold);
+	mown_lend(needs, family, NULL);
 	if (hold.live)
 		mown_record_free(hold.rec);
 	rcu_read_unlock();
@@ -1076,25 +1120,6 @@ u64 mown_pool_at(const void *pool, enum mown_family family,
 		number = mown_record_pool(rec);
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 	return number;
-}
-
-/*
- * The cache or the pool at @parent, if it is recorded, has something that is @user's, or,
- * if that is NULL, that stays when its own module goes.
- */
-void mown_lend(const void *parent, enum mown_family family,
-	       const struct mown_owner *user)
-{
-	struct mown_stripe *stripe;
-	struct mown_owner *owner;
-	struct mown_record *rec;
-	unsigned long flags;
-
-	stripe = mown_lock(mown_stripe_index((unsigned long)parent), &flags);
-	rec = mown_find_live(parent, family, &owner);
-	if (rec && owner != user)
-		rec->lent = true;
-	raw_spin_unlock_irqrestore(&stripe->lock, flags);
 }
 
 /* ---- What the net sees ---- */

@@ -1362,10 +1362,17 @@ int mown_give_up(const void *ptr, const struct mown_caller *caller);
 int mown_recorded_with(unsigned long addr, const void **with);
 u64 mown_pool_at(const void *pool, enum mown_family family,
 		 const struct mown_owner *whose);
-const void *mown_record_needs(const struct mown_record *rec,
-			      enum mown_family *family);
+const void *mown_needs(enum mown_family family, const void *ptr,
+		       const void *with, enum mown_family *of);
 void mown_lend(const void *parent, enum mown_family family,
 	       const struct mown_owner *user);
+
+static inline const void *mown_record_needs(const struct mown_record *rec,
+					    enum mown_family *of)
+{
+	return mown_needs(rec->family, (void *)rec->addr, mown_record_with(rec),
+			  of);
+}
 
 static inline int mown_recorded_as(unsigned long addr)
 {
