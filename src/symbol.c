@@ -72,8 +72,10 @@ static const char *mown_name_given(struct mown_owner *owner, unsigned long ip)
 	if (text || !atomic_long_read(&owner->counts[MOWN_TRANSFERRED_IN]) ||
 	    !mown_in_modules(ip) || mown_is_text_of(owner, ip))
 		return text;
+	/* Who has his text there now may have made it over, but must have made some. */
 	list_for_each_entry_rcu(other, &mown_owners, list)
-		if (mown_is_text_of(other, ip))
+		if (mown_is_text_of(other, ip) &&
+		    atomic_long_read(&other->counts[MOWN_TRANSFERRED_OUT]))
 			return NULL;
 	list_for_each_entry_rcu(other, &mown_owners, list) {
 		text = mown_names_find(rcu_dereference(other->names), ip);
