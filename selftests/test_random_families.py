@@ -52,6 +52,8 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
 
     def __init__(self, rng: random.Random, api: Ops, dropin: Ops, limit: int, steps: int) -> None:
         self.model = Model(limit)
+        # What is named to free_percpu() is another's even if there is no such object yet.
+        self.model.percpu_distance = api.call("percpu_address", 0).pointer
         self.owner_of = self.model.by_name
         super().__init__(rng, {API: api, DROPIN: dropin}, steps, self.model.owners)
         # An order of a CPU's own: of its kfree_rcu().
@@ -321,9 +323,6 @@ class Run(random_heap.Run[Block]):		# pylint: disable=too-many-public-methods
             numbers, size = (), 24
         cookie, _ = self.call(caller, function, *numbers)
         assert cookie, "no memory for each CPU"
-        if not self.model.percpu_distance:
-            addr, _ = self.call(caller, "percpu_address", cookie)
-            self.model.percpu_distance = (addr - cookie) % ADDRESSES
         self.allocated(caller, (cookie + self.model.percpu_distance) % ADDRESSES,
                        Block("percpu", size, size))
 
