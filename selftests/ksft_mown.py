@@ -719,7 +719,8 @@ def run_cases(cases: Sequence[tuple[str, Callable[[], None]]],
 
     The known state: mown is loaded, every policy is auto, none of MODULES is loaded; before the
     first, no module has gone. A case during which the kernel's log shows a splat, or mown shows
-    an address in it, or a thread dies, has failed. If NEEDS raises Skip, once mown is loaded, none is run.
+    an address in it, or a thread dies, has failed. If NEEDS raises Skip, once mown is loaded,
+    none is run.
     """
     if os.geteuid():
         skip_all("needs root")

@@ -244,9 +244,9 @@ static unsigned long mown_settle_next(struct mown_owner *owner,
 {
 	const struct mown_family_info *info = NULL;
 	struct mown_record *rec, *reclaim = NULL;
+	enum mown_family family = MOWN_NR_FAMILIES;
 	const void *needs = NULL;
 	unsigned long flags, pooled;
-	enum mown_family family = MOWN_NR_FAMILIES;
 	bool sleeps = false;
 
 	pooled = mown_settle_peek(owner, index, addr);

@@ -357,10 +357,9 @@ static struct mown_record *mown_find_live(const void *ptr,
 					  struct mown_owner **owner)
 {
 	unsigned long addr = (unsigned long)ptr;
-	struct mown_record *rec = NULL;
+	struct mown_record *rec = mown_find(mown_stripe_index(addr), addr, NULL,
+					    owner);
 
-	if (*mown_filter_slot(addr))
-		rec = mown_find(mown_stripe_index(addr), addr, NULL, owner);
 	return rec && rec->family == family && rec->state == MOWN_LIVE ? rec :
 									 NULL;
 }
@@ -1030,10 +1029,10 @@ int mown_move_owner(const void *ptr, const struct module *to,
 	mown_raise_max_size(taker, hold.rec, mown_class_size(hold.rec));
 	/* It is new here, and reclaimed only if the taker has promised, too. */
 	hold.rec->marked = false;
-	/* What is from it need not come along. */
+	hold.rec->unpromised |= !READ_ONCE(taker->promised);
+	/* What is from a cache or a pool need not come along. */
 	if (mown_families[hold.rec->family].rank)
 		hold.rec->lent = true;
-	hold.rec->unpromised |= !READ_ONCE(taker->promised);
 	mown_count(hold.owner, MOWN_TRANSFERRED_OUT);
 	mown_count(taker, MOWN_TRANSFERRED_IN);
 	needs = mown_record_needs(hold.rec, &family);

@@ -74,7 +74,6 @@ static struct page *mown_hooked_pages(struct page *page, gfp_t gfp,
 	return page;
 }
 
-/* The kernel's own has many callers: one for each page of the page cache. */
 static struct folio *mown_hooked_folio(struct folio *folio, gfp_t gfp,
 				       unsigned int order, unsigned long site)
 {
