@@ -38,7 +38,9 @@ Run COMMAND as root under KERNEL in a virtual machine and exit with its status.
 
 Exit status: COMMAND's; 124 when the time is up; 125 when the guest panicked or
 was lost before COMMAND ended (with the end of the console on stderr); 1 if no
-guest could be started; 2 for a bad option.
+guest could be started; 2 for a bad option. A guest of one of Debian's kernels in
+which COMMAND has not begun after $boot_limit seconds is started again, twice at most, and
+each says so: no module of ours is in it by then.
 
 COMMAND gets PATH, HOME, TERM, MOWN_*, KSFT* and KSELFTEST* from the environment
 and /dev/null as stdin. /tmp and /run are the guest's own, and nothing that it
@@ -143,6 +145,7 @@ $bb mkfifo /run/vmtest/1 /run/vmtest/2
 $bb dd bs=32k if=/run/vmtest/1 of=$out 2>/dev/null & dd1=$!
 $bb dd bs=32k if=/run/vmtest/2 of=$err 2>/dev/null & dd2=$!
 echo "selftests begin" >/dev/kmsg
+echo begun >$status
 $bb setsid /bin/bash /run/vmtest/command </dev/null >/run/vmtest/1 2>/run/vmtest/2
 rc=$?
 # Processes left behind would hold the pipes open
@@ -206,10 +209,29 @@ make_initrd()
 
 # --- The machine -----------------------------------------------------------
 
+# begun: whether the guest has come as far as COMMAND, see guest_main
+begun()
+{
+	[[ -s $work/status ]]
+}
+
+# stop_stalled PID: end QEMU if the guest has not begun in time. Now and then an emulated
+# CPU is lost at boot, and the guest stands still then until its whole time is up.
+stop_stalled()
+{
+	local end=$((SECONDS + boot_limit))
+
+	until begun; do
+		kill -0 "$1" || return
+		((SECONDS < end)) || { kill "$1"; return; }
+		sleep 1
+	done
+}
+
 # boot ACCEL SECONDS CWD COMMAND...: the result is what boot returns.
 boot()
 {
-	local accel=$1 limit=$2 rc qemu port tails
+	local accel=$1 limit=$2 rc qemu port status tails
 	local cmdline="console=$tty,115200 loglevel=8 panic=-1 $bootargs $kargs"
 
 	make_initrd "$work/initrd.img" "${@:3}"
@@ -246,6 +268,7 @@ boot()
 	setpriv --pdeathsig TERM timeout -k 5 "$limit" "${qemu[@]}" \
 		</dev/null >"$work/qemu.log" 2>&1 &
 	vm=$!
+	((!again)) || stop_stalled "$vm" </dev/null &>/dev/null &
 	tail -q -s 0.1 -c +1 -f --pid "$vm" "$work/out" &
 	tails=("$!")
 	tail -q -s 0.1 -c +1 -f --pid "$vm" "$work/err" >&2 &
@@ -259,9 +282,8 @@ boot()
 		mkdir -p "$MOWN_GCOV"
 		cp "$work/gcov" "$(mktemp "$MOWN_GCOV/XXXXXX.tar")"
 	fi
-	if [[ -s $work/status ]]; then
-		return "$(<"$work/status")"
-	fi
+	status=$(sed -n 2p "$work/status")
+	[[ ! $status ]] || return "$status"
 	tail -n 60 "$log" >&2
 	cat "$work/qemu.log" >&2
 	if ((rc == 124 || rc == 137)); then
@@ -298,6 +320,8 @@ choose_accel()
 # --- Main ------------------------------------------------------------------
 
 kernel=6.1 cpus=2 mem=1024 kargs='' limit=600 log='' print=''
+# How often a guest that does not begin is started again, and after how many seconds
+again=0 boot_limit=60
 while getopts ':k:c:m:a:t:l:h-:' opt; do
 	case $opt in
 	k) kernel=$OPTARG ;;
@@ -334,6 +358,7 @@ if [[ $kernel == [0-9]* || $kernel == sid ]]; then
 	kdir=$(realpath "$kernel/lib/modules/$kver/build")
 	image=$kernel/boot/vmlinux
 	bootargs=''
+	again=2
 else
 	kernel=$("$here/build-kernel.sh" "$kernel") || exit 1
 	kver=$(<"$kernel/include/config/kernel.release")
@@ -389,4 +414,9 @@ if [[ ! $log ]]; then
 fi
 boot "$accel" "$limit" "$cwd" "$@"
 rc=$?
+while ((again-- > 0 && (rc == 124 || rc == 125))) && ! begun; do
+	echo "vmtest: the guest was lost before COMMAND began: once more" >&2
+	boot "$accel" "$limit" "$cwd" "$@"
+	rc=$?
+done
 exit "$rc"
