@@ -1318,6 +1318,25 @@ def test_left_foreign_pool(way: Way) -> None:
             assert (block.left, block.late) == (0, 1), f"{pool}: {block}"
 
 
+def test_left_offered(way: Way) -> None:
+    """What a pool was offered in bulk may need it yet: it stays, and its cache does."""
+    if not kernel_has("mempool_free_bulk"):
+        raise Skip("no mempool_free_bulk()")
+    with policy("left_behind", "reclaim"), ops(WORLD) as world:
+        with ops(way.module) as heap:
+            cache = heap.call("kmem_cache_create", 72).pointer
+            pool = heap.call("mempool_create_slab_pool", 2, cache).pointer
+            element = heap.call("mempool_alloc", pool).pointer
+            assert heap.call("mempool_free_bulk", pool, element).pointer == 0
+        block = exits(way.module)[-1]
+        assert (block.left, block.reclaimed) == (2, 0), block
+        world.call("mempool_free", element, pool)
+        world.call("mempool_destroy", pool)
+        world.call("kmem_cache_destroy", cache)
+        block = exits(way.module)[-1]
+        assert (block.left, block.late) == (0, 2), block
+
+
 def test_fail_nth(way: Way) -> None:
     """fail_nth fails any function that may fail, and what it had got goes back."""
     with things(way) as its:
@@ -1465,6 +1484,7 @@ BOTH: tuple[tuple[str, Callable[[Way], None]], ...] = (
     ("what is left behind of pools", test_left_pools),
     ("what is left behind of a pool that has gone", test_left_pool_again),
     ("what is left behind of another module's pool", test_left_foreign_pool),
+    ("what is left behind of what a pool was offered in bulk", test_left_offered),
     ("fail_nth", test_fail_nth),
     ("no memory, nothing recorded", test_no_memory),
     ("NULL is nothing", test_null),

@@ -157,6 +157,7 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	unsigned int i;
 	int err;
 
+	mutex_lock(&mown_intern_lock);
 	/* Short of memory the account names fewer sites, or none. */
 	err = mown_sites_collect(owner, MOWN_SITES_LIVE, NULL, &sites);
 	if (err)
@@ -177,6 +178,7 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 		if (!err)
 			mown_names_replace(owner, mown_names_new(owner, &sites));
 	}
+	mutex_unlock(&mown_intern_lock);
 	mown_sites_free(&sites);
 	return exit;
 }

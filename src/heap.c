@@ -1137,7 +1137,9 @@ void __mown_observe_free(unsigned long addr, unsigned long site,
 			 enum mown_seen seen)
 {
 	unsigned int index = mown_stripe_index(addr);
+	enum mown_family family = MOWN_NR_FAMILIES;
 	struct mown_record *rec, *mine = NULL;
+	const void *needs = NULL;
 	struct mown_stripe *stripe;
 	struct mown_owner *owner;
 	struct mown_event event;
@@ -1158,6 +1160,8 @@ void __mown_observe_free(unsigned long addr, unsigned long site,
 				       MOWN_QUEUED_FREE : MOWN_ONE_FREE;
 		} else if (live) {
 			mown_seen_elsewhere(owner, rec);
+			if (seen == MOWN_SEEN_OFFERED)
+				needs = mown_record_needs(rec, &family);
 			if (seen == MOWN_SEEN_OFFERED && !rec->orphan)
 				mown_untracked_more(owner);
 		}
@@ -1171,6 +1175,7 @@ void __mown_observe_free(unsigned long addr, unsigned long site,
 		}
 	}
 	raw_spin_unlock_irqrestore(&stripe->lock, flags);
+	mown_lend(needs, family, NULL);
 	if (mine)
 		mown_record_send_home(mine);
 	if (live)

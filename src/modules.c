@@ -181,6 +181,8 @@ static void mown_module_live(struct module *mod)
 	/* What is made over after the one is found by the other. */
 	mown_names_intern_init(owner);
 	mown_names_intern_elsewhere(owner);
+	/* Not before: until here its names are those of what lies there. */
+	WRITE_ONCE(owner->init_gone, true);
 	mown_quarantine_forget_sites(owner, &owner->init);
 	if (owner->attached)
 		mown_hooks_remove(mod, &owner->init);

@@ -1130,6 +1130,7 @@ struct mown_names *mown_names_new(struct mown_owner *owner,
 const char *mown_names_find(const struct mown_names *names, unsigned long ip);
 void mown_names_free(struct mown_names *names);
 void mown_names_replace(struct mown_owner *owner, struct mown_names *names);
+extern struct mutex mown_intern_lock;
 void mown_names_intern_init(struct mown_owner *owner);
 void mown_names_intern_elsewhere(struct mown_owner *owner);
 void mown_symbol(struct mown_owner *owner, unsigned long ip, char *buf,

@@ -16,7 +16,7 @@
  * From the look at what call sites there are until their names are the owner's: or what
  * one has named would be lost by another, who has looked before.
  */
-static DEFINE_MUTEX(mown_intern_lock);
+DEFINE_MUTEX(mown_intern_lock);
 
 struct mown_name {
 	unsigned long ip;
@@ -222,7 +222,6 @@ void mown_names_intern_init(struct mown_owner *owner)
 	}
 	mutex_unlock(&mown_intern_lock);
 	mown_sites_free(&sites);
-	WRITE_ONCE(owner->init_gone, true);
 }
 
 /*
