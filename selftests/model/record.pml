@@ -42,10 +42,10 @@ byte made;		/* objects made so far */
 /*
  * Of each object: a free that did not come through mown was seen to begin; mown has
  * decided to give it back, its point of no return; it was taken out of state LIVE
- * through mown; the kernel's allocator has it back; mown has had a record of it
+ * through mown; the kernel's allocator has it back; in whose tree mown has recorded it
  */
 bool begun[OBJECTS], decided[OBJECTS], claimed[OBJECTS], returned[OBJECTS];
-bool recorded[OBJECTS];
+byte whose[OBJECTS] = NONE;
 bool foreign[OBJECTS];	/* somebody has set out to free it, and not through mown */
 
 /* To the kernel's allocator: what it must never get is what it has given to others. */
@@ -241,7 +241,7 @@ inline track(me, who, o, r)
 			tree[who] = r;
 			rec[r].linked = true;
 			filter++;
-			recorded[o] = true;
+			whose[o] = who;
 			r = NONE
 		fi
 	}
@@ -623,8 +623,9 @@ active proctype Module0()
 {
 	byte o, r; bool keep, pass, late;
 
-	if
-	:: program(0, 0, o, r, keep, pass, late)
+again:	if
+	:: program(0, 0, o, r, keep, pass, late);
+	   goto again
 	:: skip
 	fi;
 	over++
@@ -634,10 +635,11 @@ active proctype Module1()
 {
 	byte o, r; bool keep, pass, late;
 
-	if
-	:: program(1, 1, o, r, keep, pass, late)
+again:	if
+	:: program(1, 1, o, r, keep, pass, late);
+	   goto again
 	:: skip
-	fi
+	fi;
 end:	skip
 }
 
@@ -869,10 +871,10 @@ active proctype Ender()
  * was ended; and a record in a tree is of an object that the kernel has not got back.
  */
 #define HAS_RECORD(o)							\
-	((tree[0] != NONE && rec[tree[0]].obj == o) ||			\
-	 (tree[1] != NONE && rec[tree[1]].obj == o))
+	(tree[whose[o]] != NONE && rec[tree[whose[o]]].obj == o)
 #define LOST(o)								\
-	(!stripe && recorded[o] && !begun[o] && !claimed[o] && !dying[0] && !HAS_RECORD(o))
+	(!stripe && whose[o] != NONE && !begun[o] && !claimed[o] &&	\
+	 !dying[whose[o]] && !HAS_RECORD(o))
 #define FALSE_RECORD(t)							\
 	(!stripe && tree[t] != NONE && returned[rec[tree[t]].obj])
 
