@@ -100,7 +100,7 @@ check-arm64: guest-setup
 		$(if $(filter 6.1-% 6.1.%,$(KERNEL)),$(without_net) plain)
 
 # What runs on several CPUs at once, where data races are looked for: one access in
-# two hundred is watched, ten times as many as by the kernel's own default
+# two hundred is watched, ten times as many as the configuration says
 check-kcsan: KERNEL = kcsan
 check-kcsan: export MOWN_OPS ?= 10000
 check-kcsan: guest-setup

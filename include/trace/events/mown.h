@@ -44,7 +44,7 @@ TRACE_EVENT(alloc,
 		  __get_str(family), (void *)__entry->site)
 );
 
-/* A module's object was released through mown: by that module, another, or a hook. */
+/* A module's live object was released: by any module, or by the kernel where that is seen. */
 TRACE_EVENT(free,
 
 	TP_PROTO(const char *module, unsigned long ptr, unsigned long site),
