@@ -6,12 +6,12 @@ import re
 import threading
 from typing import Iterator
 
-from ksft_mown import (SYSFS, insmod, is_in, knob, live, load_mown, loaded, ops, rmmod, run_cases,
-                       stats, unload, violations, wait_for, write_file)
+from ksft_mown import (SYSFS, Skip, insmod, is_in, knob, live, load_mown, loaded, ops, read_file,
+                       rmmod, run_cases, stats, unload, violations, wait_for, write_file)
 
 DEMO = "mown_test_demo"
-INITFREE, INITSTACK, TAKER = "mown_test_initfree", "mown_test_initstack", "mown_test_ops"
-OTHER, INITTAKER = "mown_dropin_ops", "mown_test_taker"
+INITFREE, INITTWIN, INITSTACK = "mown_test_initfree", "mown_test_inittwin", "mown_test_initstack"
+TAKER, OTHER, INITTAKER = "mown_test_ops", "mown_dropin_ops", "mown_test_taker"
 # Not under mown: comes to lie where another was
 PLAIN = "mown_plain_ops"
 PLACES = ("allocated at ", "first freed at ", "freed again at ")
@@ -194,6 +194,31 @@ def taken_over_in_init() -> None:
     unload([INITTAKER])
 
 
+def init_at(module: str) -> int:
+    """Where the module's init function was."""
+    return int(read_file(f"/sys/module/{module}/parameters/init_at"))
+
+
+def same_place_in_init() -> None:
+    """What an init function makes over is its own, though another's has lain in its place."""
+    with ops(OTHER) as other, ops(TAKER) as taker:
+        to_other, to_taker = (heap.call("this_module").pointer for heap in (other, taker))
+        for _ in range(20):
+            with loaded(INITFREE, to=to_other):
+                place = init_at(INITFREE)
+                # A load unmaps what has gone
+                with loaded(DEMO):
+                    pass
+                with loaded(INITTWIN, to=to_taker):
+                    site = live(TAKER)[-1].site
+                    assert is_in(site, f"{INITFREE}_init"), site
+                    assert site.endswith(f" [{INITTWIN}]"), site
+                    if init_at(INITTWIN) == place:
+                        return
+            taker.call("kfree", live(TAKER)[-1].address)
+    raise Skip("no init text has come to lie where the other's was")
+
+
 if __name__ == "__main__":
     run_cases([("no stacks by default", no_stacks),
                ("stacks from the place to the module's load", stacks),
@@ -203,5 +228,6 @@ if __name__ == "__main__":
                ("what others have of an init function", others_in_init),
                ("made over after the init function", made_over_after_init),
                ("made over twice", made_over_twice),
-               ("taken over in an init function", taken_over_in_init)],
-              [INITFREE, INITSTACK, DEMO, TAKER, OTHER, INITTAKER, PLAIN])
+               ("taken over in an init function", taken_over_in_init),
+               ("made over in an init function where another's was", same_place_in_init)],
+              [INITFREE, INITTWIN, INITSTACK, DEMO, TAKER, OTHER, INITTAKER, PLAIN])

@@ -3,7 +3,7 @@
  * Frees an object in its init function, whose text is gone by the time that the
  * object is freed again: write anything to "again". With "to" another object is
  * made over to that module there, and "others" is one of another module's that is
- * freed there.
+ * freed there. "init_at" tells where that text was.
  */
 #include <linux/init.h>
 #include <linux/module.h>
@@ -13,6 +13,8 @@ static unsigned long to;
 module_param(to, ulong, 0400);
 static unsigned long others;
 module_param(others, ulong, 0400);
+static unsigned long init_at;
+module_param(init_at, ulong, 0400);
 
 static void *object;
 
@@ -32,6 +34,7 @@ module_param_cb(again, &again_ops, NULL, 0200);
 
 static int __init mown_test_initfree_init(void)
 {
+	init_at = (unsigned long)mown_test_initfree_init;
 	object = mown_kmalloc(100, GFP_KERNEL);
 	if (!object)
 		return -ENOMEM;
