@@ -203,12 +203,13 @@ def same_place_in_init() -> None:
     """What an init function makes over is its own, though another's has lain in its place."""
     with ops(OTHER) as other, ops(TAKER) as taker:
         to_other, to_taker = (heap.call("this_module").pointer for heap in (other, taker))
-        for _ in range(20):
-            with loaded(INITFREE, to=to_other):
+        for attempt in range(20):
+            with loaded(INITFREE, to=to_other), contextlib.ExitStack() as between:
                 place = init_at(INITFREE)
-                # A load unmaps what has gone
-                with loaded(DEMO):
-                    pass
+                # A load unmaps what has gone; what stays keeps others from the rest
+                between.enter_context(loaded(DEMO))
+                if attempt % 2:
+                    between.close()
                 with loaded(INITTWIN, to=to_taker):
                     site = live(TAKER)[-1].site
                     assert is_in(site, f"{INITFREE}_init"), site
