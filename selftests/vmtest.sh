@@ -38,9 +38,9 @@ Run COMMAND as root under KERNEL in a virtual machine and exit with its status.
 
 Exit status: COMMAND's; 124 when the time is up; 125 when the guest panicked or
 was lost before COMMAND ended (with the end of the console on stderr); 1 if no
-guest could be started; 2 for a bad option. A guest of one of Debian's kernels in
-which COMMAND has not begun after $boot_limit seconds is started again, twice at most, and
-each says so: no module of ours is in it by then.
+guest could be started; 2 for a bad option. A guest of one of Debian's kernels that
+is lost before COMMAND has begun, or has not begun it after $boot_limit seconds, is started
+again, twice at most, and says so: no module of ours is in it by then.
 
 COMMAND gets PATH, HOME, TERM, MOWN_*, KSFT* and KSELFTEST* from the environment
 and /dev/null as stdin. /tmp and /run are the guest's own, and nothing that it

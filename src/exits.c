@@ -160,8 +160,6 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 	mutex_lock(&mown_intern_lock);
 	/* Short of memory the account names fewer sites, or none. */
 	err = mown_sites_collect(owner, MOWN_SITES_LIVE, NULL, &sites);
-	if (err)
-		pr_warn("%s: no memory to name every site\n", owner->name);
 	exit = kvzalloc(struct_size(exit, site, sites.nr + 1), GFP_KERNEL);
 	if (exit) {
 		strscpy(exit->name, owner->name, sizeof(exit->name));
@@ -179,6 +177,8 @@ static struct mown_exit *mown_exit_new(struct mown_owner *owner)
 			mown_names_replace(owner, mown_names_new(owner, &sites));
 	}
 	mutex_unlock(&mown_intern_lock);
+	if (err)
+		pr_warn("%s: no memory to name every site\n", owner->name);
 	mown_sites_free(&sites);
 	return exit;
 }
